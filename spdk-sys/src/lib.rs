@@ -1,1 +1,32 @@
-//! spdk-sys
+//! Raw bindings to SPDK 20.07 to 26.05.
+//!
+//! Which SPDK: `SPDK_DIR` (a build tree or an install prefix), else pkg-config, else what `cargo xtask spdk`
+//! put into the cache. All of it is linked into every program that depends on this crate, with no build script
+//! of its own.
+//!
+//! Nothing here is safe. Use `spdk-safe`, unless you are writing it. Functions named `spdk_shim_*` are ours
+//! (`csrc/shim.h`): they reach what bindgen can't, and hide what differs from version to version. This is the
+//! only crate that knows versions.
+#![no_std]
+#![allow(
+    non_camel_case_types,
+    non_upper_case_globals,
+    clippy::all,
+    reason = "generated from C"
+)]
+
+mod generated {
+    #![allow(
+        missing_docs,
+        unsafe_op_in_unsafe_fn,
+        unknown_lints,
+        unnecessary_transmutes,
+        reason = "generated from C, by a bindgen older than some of these lints"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+}
+pub use generated::*;
+
+// If one of these is missing, the include path does not lead to SPDK's headers.
+#[doc(inline)]
+pub use generated::{spdk_bdev_open_ext, spdk_shim_app_start, spdk_thread_send_msg};

@@ -1,0 +1,123 @@
+//! bindgen over `csrc/wrapper.h`, and the C shim.
+
+use std::error::Error;
+
+use crate::config::Config;
+
+/// Functions that Rust may call. Everything else of SPDK stays out of reach until it is needed.
+const FUNCTIONS: &[&str] = &[
+    // The shim.
+    "spdk_shim_.*",
+    // App.
+    "spdk_app_(stop|fini|start_shutdown)",
+    // Threads and channels.
+    "spdk_get_thread",
+    "spdk_thread_(send_msg|get_id|get_name)",
+    "spdk_poller_(register_named|unregister)",
+    "spdk_io_device_(register|unregister)",
+    "spdk_(get|put)_io_channel",
+    "spdk_io_channel_get_thread",
+    // Memory and time.
+    "spdk_dma_(z?malloc|free)",
+    "spdk_get_ticks(_hz)?",
+    // Bdevs, as a client.
+    "spdk_bdev_(open_ext|close|desc_get_bdev|get_by_name|first|next)",
+    "spdk_bdev_get_(io_channel|name|product_name|block_size|num_blocks|buf_align|write_unit_size|md_size)",
+    "spdk_bdev_(io_type_supported|has_write_cache|is_md_separate|get_optimal_io_boundary)",
+    "spdk_bdev_(readv|writev|unmap|write_zeroes|flush)_blocks",
+    "spdk_bdev_(reset|free_io|queue_io_wait)",
+    "spdk_bdev_io_get_nvme_status",
+    // Bdevs, as a module.
+    "spdk_bdev_module_(list_add|claim_bdev|release_bdev)",
+    "spdk_bdev_(register|unregister|destruct_done)",
+    "spdk_bdev_io_(complete|get_buf|get_thread)",
+];
+
+/// Types beyond those that the functions bring along.
+const TYPES: &[&str] = &[
+    "spdk_bdev_io_status",
+    "spdk_bdev_io_type",
+    "spdk_log_level",
+    "spdk_thread_poller_rc",
+];
+
+/// Types whose contents Rust never touches: their layout moves with the version, or bindgen can't express it.
+const OPAQUE: &[&str] = &["spdk_bdev", "spdk_bdev_io", "spdk_nvme_.*", "spdk_cpuset"];
+
+/// Writes `bindings.rs` into the output folder.
+pub(crate) fn generate(config: &Config) -> Result<(), Box<dyn Error>> {
+    let mut builder = bindgen::Builder::default()
+        .header("csrc/wrapper.h")
+        .clang_arg(format!("-I{}", config.include.display()))
+        .default_enum_style(bindgen::EnumVariation::NewType {
+            is_bitfield: false,
+            is_global: false,
+        })
+        .layout_tests(true)
+        .derive_default(false)
+        .use_core()
+        .merge_extern_blocks(true)
+        .rust_target(bindgen::RustTarget::stable(85, 0).map_err(|e| e.to_string())?)
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        // libc's iovec, so that it is the type that everybody else has too.
+        .blocklist_type("iovec")
+        .raw_line("use libc::iovec;")
+        .blocklist_type("_IO_.*")
+        .blocklist_type("FILE")
+        .raw_line(
+            "#[allow(unused_imports, reason = \"a part of some versions' API\")]\nuse libc::FILE;",
+        )
+        .parse_callbacks(Box::new(
+            bindgen::CargoCallbacks::new().rerun_on_header_files(true),
+        ));
+    for function in FUNCTIONS {
+        builder = builder.allowlist_function(function);
+    }
+    for name in TYPES {
+        builder = builder.allowlist_type(name);
+    }
+    for name in OPAQUE {
+        builder = builder.opaque_type(name);
+    }
+    let bindings = builder.generate().map_err(|e| {
+        format!(
+            "bindgen could not read SPDK {}'s headers in {}: {e}\n\
+             If libclang is missing: on Debian, `apt-get install libclang-dev`.",
+            config.version,
+            config.include.display()
+        )
+    })?;
+    bindings.write_to_file(config.out_dir.join("bindings.rs"))?;
+    Ok(())
+}
+
+/// Compiles `csrc/shim.c` against the same headers.
+pub(crate) fn compile_shim(config: &Config) {
+    let mut build = cc::Build::new();
+    build
+        .file("csrc/shim.c")
+        .include(&config.include)
+        .std("gnu11")
+        .warnings(true)
+        .extra_warnings(false)
+        // SPDK's own headers are not free of warnings under a newer compiler.
+        .flag_if_supported("-Wno-unused-parameter")
+        .flag_if_supported("-Werror=implicit-function-declaration")
+        .flag_if_supported("-Werror=incompatible-pointer-types");
+    if config.features.contains(&"bdev-malloc") {
+        build.define("SPDK_SHIM_BDEV_MALLOC", None);
+    }
+    let private = config
+        .spdk
+        .as_ref()
+        .and_then(|spdk| spdk.source.as_deref())
+        .map(|top| top.join("module/bdev/malloc/bdev_malloc.h"))
+        .filter(|header| header.is_file());
+    if let Some(header) = private {
+        build.define(
+            "SPDK_SHIM_MALLOC_HEADER",
+            Some(format!("\"{}\"", header.display()).as_str()),
+        );
+    }
+    build.compile("spdk_shim");
+}

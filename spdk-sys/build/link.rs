@@ -1,0 +1,215 @@
+//! Which archives, in which order, and the lines that make every dependent crate link them.
+//!
+//! SPDK and DPDK register drivers, RPC methods and memory pools in constructors, and a linker leaves out an
+//! archive member that nobody calls. So each archive is linked whole. `-bundle` keeps it out of our rlib, and
+//! that is what lets the line reach bins, tests, benches and examples that have no build script of their own.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::locate::Spdk;
+use crate::pc::PackageDirs;
+
+/// A part of SPDK that is linked on demand.
+#[derive(Debug)]
+pub(crate) struct Subsystem {
+    /// The Cargo feature.
+    pub(crate) feature: &'static str,
+    /// The package whose archive, with all that it requires, the feature links.
+    package: &'static str,
+}
+
+/// One row per feature of `spdk-sys`.
+pub(crate) const SUBSYSTEMS: &[Subsystem] = &[
+    subsystem("bdev-malloc", "spdk_bdev_malloc"),
+    subsystem("bdev-error", "spdk_bdev_error"),
+    subsystem("bdev-delay", "spdk_bdev_delay"),
+    subsystem("bdev-null", "spdk_bdev_null"),
+    subsystem("bdev-passthru", "spdk_bdev_passthru"),
+    subsystem("bdev-raid", "spdk_bdev_raid"),
+    subsystem("bdev-aio", "spdk_bdev_aio"),
+    subsystem("bdev-lvol", "spdk_bdev_lvol"),
+];
+
+const fn subsystem(feature: &'static str, package: &'static str) -> Subsystem {
+    Subsystem { feature, package }
+}
+
+/// What every program gets: the app framework with its bdev subsystem, and the DPDK environment.
+const CORE: &[&str] = &["spdk_event", "spdk_event_bdev", "spdk_env_dpdk"];
+
+/// Linked where the version at hand has them: RPC methods that a user of any SPDK program expects.
+const CORE_IF_PRESENT: &[&str] = &[
+    "spdk_bdev_rpc",
+    "spdk_app_rpc",
+    "spdk_log_rpc",
+    "spdk_env_dpdk_rpc",
+    "spdk_accel_error",
+];
+
+/// Packages that stand for "every module of a kind": not followed, or a feature would mean nothing (E-21).
+fn is_aggregate(package: &str) -> bool {
+    package.ends_with("_modules")
+}
+
+/// What to link.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    search: Vec<PathBuf>,
+    /// Linked whole: constructors inside.
+    whole: Vec<String>,
+    /// Static, taken member by member: isa-l.
+    on_demand: Vec<String>,
+    /// Shared libraries of the system, after all archives.
+    system: Vec<String>,
+}
+
+/// Follows the packages from the roots that `features` ask for.
+pub(crate) fn plan(spdk: &Spdk, features: &[&str]) -> Result<Plan, Box<dyn Error>> {
+    let packages = PackageDirs::new(&spdk.pkgconfig_dirs);
+    let mut walk = Walk::new(spdk, &packages);
+    for root in CORE {
+        walk.visit(root, None)?;
+    }
+    for root in CORE_IF_PRESENT {
+        if packages.read(root).is_some() {
+            walk.visit(root, None)?;
+        }
+    }
+    for subsystem in SUBSYSTEMS {
+        if features.contains(&subsystem.feature) {
+            walk.visit(subsystem.package, Some(subsystem.feature))?;
+        }
+    }
+    // Listed by SPDK for all of its libraries together, not for each.
+    walk.visit_words("spdk_syslibs")?;
+    Ok(walk.finish())
+}
+
+struct Walk<'a> {
+    spdk: &'a Spdk,
+    packages: &'a PackageDirs,
+    seen: BTreeSet<String>,
+    plan: Plan,
+}
+
+impl<'a> Walk<'a> {
+    fn new(spdk: &'a Spdk, packages: &'a PackageDirs) -> Self {
+        let plan = Plan {
+            search: spdk.lib_dirs.clone(),
+            ..Plan::default()
+        };
+        Self {
+            spdk,
+            packages,
+            seen: BTreeSet::new(),
+            plan,
+        }
+    }
+
+    fn visit(&mut self, name: &str, feature: Option<&str>) -> Result<(), Box<dyn Error>> {
+        if is_aggregate(name) || !self.seen.insert(name.to_owned()) {
+            return Ok(());
+        }
+        let Some(package) = self.packages.read(name) else {
+            let dirs: Vec<_> = self
+                .spdk
+                .pkgconfig_dirs
+                .iter()
+                .map(|dir| dir.display().to_string())
+                .collect();
+            let needed_by = feature.map_or_else(
+                || "every program needs it".to_owned(),
+                |f| format!("the feature `{f}` needs it"),
+            );
+            return Err(format!(
+                "SPDK {} has no {name}.pc in {} ({needed_by}).\n\
+                 Was SPDK configured without it? Configure it in, or leave the feature out.",
+                self.spdk.version,
+                dirs.join(", ")
+            )
+            .into());
+        };
+        self.add_words(&package.libs);
+        for required in &package.requires {
+            self.visit(required, feature)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the libraries of a package that other packages do not name.
+    fn visit_words(&mut self, name: &str) -> Result<(), Box<dyn Error>> {
+        if self.packages.read(name).is_some() {
+            self.visit(name, None)?;
+        }
+        Ok(())
+    }
+
+    /// Sorts the words of a `Libs` line. A `-l` that has an archive beside SPDK's is ours; the others are the
+    /// system's. An archive of DPDK's that is named and not there is left out: SPDK's list names libraries of
+    /// several DPDK versions (E-23), and a truly missing symbol is the linker's to report.
+    fn add_words(&mut self, words: &[String]) {
+        for word in words {
+            let Some(name) = library_name(word) else {
+                continue;
+            };
+            if self.has_archive(name) {
+                let list = if name.starts_with("isal") {
+                    &mut self.plan.on_demand
+                } else {
+                    &mut self.plan.whole
+                };
+                push_once(list, name);
+            } else if !name.starts_with("rte_") && !name.starts_with("spdk_") {
+                push_once(&mut self.plan.system, name);
+            }
+        }
+    }
+
+    fn has_archive(&self, name: &str) -> bool {
+        let file = format!("lib{name}.a");
+        self.spdk
+            .lib_dirs
+            .iter()
+            .any(|dir| dir.join(&file).is_file())
+    }
+
+    fn finish(self) -> Plan {
+        self.plan
+    }
+}
+
+/// The library that a word of a `Libs` line names: `-lx`, `-l:libx.a` or `/path/libx.a`.
+fn library_name(word: &str) -> Option<&str> {
+    if let Some(name) = word.strip_prefix("-l") {
+        return Some(match name.strip_prefix(":lib") {
+            Some(file) => file.trim_end_matches(".a").trim_end_matches(".so"),
+            None => name,
+        });
+    }
+    let file = word.rsplit('/').next()?;
+    file.strip_prefix("lib")?.strip_suffix(".a")
+}
+
+fn push_once(list: &mut Vec<String>, name: &str) {
+    if !list.iter().any(|have| have == name) {
+        list.push(name.to_owned());
+    }
+}
+
+/// Prints the plan for Cargo.
+pub(crate) fn emit(plan: &Plan) {
+    for dir in &plan.search {
+        println!("cargo::rustc-link-search=native={}", dir.display());
+    }
+    for name in &plan.whole {
+        println!("cargo::rustc-link-lib=static:+whole-archive,-bundle={name}");
+    }
+    for name in &plan.on_demand {
+        println!("cargo::rustc-link-lib=static:-bundle={name}");
+    }
+    for name in &plan.system {
+        println!("cargo::rustc-link-lib=dylib={name}");
+    }
+}
