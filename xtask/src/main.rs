@@ -14,6 +14,8 @@ mod progress;
 mod run;
 mod setup;
 mod spdk;
+#[cfg(test)]
+mod test_host;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
