@@ -76,6 +76,7 @@ pub(crate) fn generate(config: &Config) -> Result<(), Box<dyn Error>> {
     for name in TYPES {
         builder = builder.allowlist_type(name);
     }
+    builder = builder.allowlist_var("SPDK_VERSION_(MAJOR|MINOR|PATCH)");
     for name in OPAQUE {
         builder = builder.opaque_type(name);
     }

@@ -30,3 +30,13 @@ pub use generated::*;
 // If one of these is missing, the include path does not lead to SPDK's headers.
 #[doc(inline)]
 pub use generated::{spdk_bdev_open_ext, spdk_shim_app_start, spdk_thread_send_msg};
+
+/// The SPDK that this crate was built against: major, minor, patch.
+pub const VERSION: (u32, u32, u32) = (
+    generated::SPDK_VERSION_MAJOR,
+    generated::SPDK_VERSION_MINOR,
+    generated::SPDK_VERSION_PATCH,
+);
+
+/// Whether loading a JSON configuration goes through the app's own RPC server, so that it must have one.
+pub const CONFIG_NEEDS_RPC_SOCKET: bool = cfg!(not(spdk_2405));

@@ -1,0 +1,471 @@
+//! What an app is to be started with.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Spdk, root};
+use crate::error::{AppError, Errno};
+use crate::module::BdevModule;
+use crate::units::Mib;
+
+/// An SPDK application. One per process: DPDK initialises only once.
+#[derive(Debug)]
+pub struct App(());
+
+impl App {
+    /// Begins an app named `name`: it shows in process lists and shared-memory names.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use spdk_safe::prelude::*;
+    ///
+    /// let answer = App::builder("doctest").no_huge().no_pci().memory(Mib(512)).run(async |_spdk| 42)?;
+    /// assert_eq!(answer, 42);
+    /// # Ok::<(), AppError>(())
+    /// ```
+    pub fn builder(name: impl Into<String>) -> Builder {
+        Builder {
+            name: name.into(),
+            cores: Cores::default(),
+            memory: None,
+            no_huge: false,
+            no_pci: false,
+            rpc_socket: None,
+            config: Config::None,
+            log_level: LogLevel::default(),
+            eal_args: Vec::new(),
+            pools: None,
+            modules: Vec::new(),
+        }
+    }
+}
+
+/// The cores that reactors run on, as a list of core numbers. By default one: the first that the process may
+/// run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cores(Vec<u32>);
+
+impl Cores {
+    /// These cores; the lowest one runs the app thread.
+    pub fn of(cores: impl IntoIterator<Item = u32>) -> Self {
+        Self(cores.into_iter().collect())
+    }
+
+    /// SPDK's mask: `0x5` is cores 0 and 2. Also checks that each core is one of this machine (MISUSE T15).
+    fn mask(&self) -> Result<String, AppError> {
+        // SAFETY: sysconf() only reads.
+        let machine =
+            usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }).unwrap_or(1);
+        let range = |got: String| AppError::OutOfRange {
+            what: "cores",
+            got,
+            allowed: "one or more of this machine's cores",
+        };
+        if self.0.is_empty() {
+            return Err(range("none".into()));
+        }
+        let mut digits = vec![0_u8; machine.div_ceil(4)];
+        for &core in &self.0 {
+            let at = core as usize;
+            if at >= machine {
+                return Err(range(format!("core {core} of {machine}")));
+            }
+            digits[at / 4] |= 1 << (at % 4);
+        }
+        let hex: String = digits
+            .iter()
+            .rev()
+            .map(|digit| format!("{digit:x}"))
+            .collect();
+        Ok(format!("0x{hex}"))
+    }
+
+    /// The first core that this process may run on: not core 0 in every container.
+    fn first_allowed() -> u32 {
+        // SAFETY: a cpu_set_t is a bit array, for which zeroes are valid.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `set` has the size that is said.
+        let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
+        let allowed = |core: &u32| {
+            // SAFETY: the range below ends at the size of the set.
+            unsafe { libc::CPU_ISSET(*core as usize, &set) }
+        };
+        (0..libc::CPU_SETSIZE as u32)
+            .find(|core| rc == 0 && allowed(core))
+            .unwrap_or(0)
+    }
+}
+
+impl Default for Cores {
+    fn default() -> Self {
+        Self::of([Self::first_allowed()])
+    }
+}
+
+/// The least severe level of SPDK's own log that is printed to stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// Errors only.
+    Error,
+    /// And warnings.
+    Warn,
+    /// And notices: SPDK's own default.
+    #[default]
+    Notice,
+    /// And information.
+    Info,
+    /// Everything.
+    Debug,
+}
+
+/// Sizes of SPDK's pools, which make up most of the memory that an idle app takes.
+///
+/// The default is SPDK's own (about 320 MiB); [`Pools::small`] is for tests and tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pools {
+    /// `spdk_bdev_io`s for the whole process; at least (threads + 1) times the cache.
+    pub bdev_ios: u32,
+    /// Those that each thread keeps for itself.
+    pub bdev_io_cache: u32,
+    /// 8 KiB buffers (SPDK 23.01 and newer).
+    pub small_buffers: u64,
+    /// 132 KiB buffers (SPDK 23.01 and newer).
+    pub large_buffers: u64,
+    /// Messages between threads (SPDK 22.05 and newer); 1024 for each thread, and what may be in flight.
+    pub messages: u64,
+}
+
+impl Pools {
+    /// Enough for a handful of threads and a few thousand I/Os in flight, in about 20 MiB on new versions.
+    #[must_use]
+    pub const fn small() -> Self {
+        Self {
+            bdev_ios: 8191,
+            bdev_io_cache: 128,
+            small_buffers: 1024,
+            large_buffers: 128,
+            messages: 16383,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Config {
+    None,
+    File(PathBuf),
+    Json(String),
+}
+
+/// Options of an [`App`]; [`run`](Self::run) starts it.
+#[derive(Debug, Clone)]
+#[must_use = "call `run` to start the app"]
+pub struct Builder {
+    name: String,
+    cores: Cores,
+    memory: Option<Mib>,
+    no_huge: bool,
+    no_pci: bool,
+    rpc_socket: Option<PathBuf>,
+    config: Config,
+    log_level: LogLevel,
+    eal_args: Vec<String>,
+    pools: Option<Pools>,
+    modules: Vec<&'static BdevModule>,
+}
+
+/// Whether an app was started in this process.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+impl Builder {
+    /// The cores to run reactors on; by default the first one that the process may run on.
+    pub fn cores(mut self, cores: Cores) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    /// How much memory DPDK takes at the start. Needed with [`no_huge`](Self::no_huge), where it can't grow later:
+    /// 512 MiB if it is not said.
+    pub fn memory(mut self, memory: Mib) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// Ordinary memory instead of hugepages: slower, needs no privileges and no set-up.
+    pub fn no_huge(mut self) -> Self {
+        self.no_huge = true;
+        self
+    }
+
+    /// No PCI devices: nothing is probed, nothing needs privileges.
+    pub fn no_pci(mut self) -> Self {
+        self.no_pci = true;
+        self
+    }
+
+    /// Serves JSON-RPC on this Unix socket. Without it there is no RPC server.
+    pub fn rpc_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.rpc_socket = Some(path.into());
+        self
+    }
+
+    /// A JSON configuration file, as `save_config` writes it, loaded before main runs.
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config = Config::File(path.into());
+        self
+    }
+
+    /// A JSON configuration as text, loaded before main runs.
+    pub fn config_json(mut self, json: impl Into<String>) -> Self {
+        self.config = Config::Json(json.into());
+        self
+    }
+
+    /// What SPDK prints to stderr.
+    pub fn log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// One more argument for DPDK's EAL, such as `--log-level=lib.eal:8`. It can't hold a space.
+    pub fn eal_arg(mut self, arg: impl Into<String>) -> Self {
+        self.eal_args.push(arg.into());
+        self
+    }
+
+    /// Sizes of SPDK's pools.
+    pub fn pools(mut self, pools: Pools) -> Self {
+        self.pools = Some(pools);
+        self
+    }
+
+    /// Registers a bdev module, which is possible only before SPDK starts (contract M-01).
+    pub fn module(mut self, module: &'static BdevModule) -> Self {
+        self.modules.push(module);
+        self
+    }
+
+    /// Starts SPDK, runs `main` on its app thread, stops SPDK in order, and returns what `main` returned.
+    ///
+    /// The calling OS thread becomes the first reactor, and is pinned to its core until this returns. `main` is
+    /// driven by SPDK's messages alone: while it waits, pollers and other SPDK threads run. A panic in it stops the
+    /// app in order and then goes on unwinding from here.
+    ///
+    /// # Errors
+    ///
+    /// See [`AppError`]. [`AppError::Stopped`] when a signal ended the app before `main` had ended: `main` is
+    /// dropped then.
+    pub fn run<T>(self, main: impl AsyncFnOnce(Spdk) -> T) -> Result<T, AppError> {
+        let prepared = self.prepare()?;
+        if STARTED.swap(true, Ordering::AcqRel) {
+            return Err(AppError::StartedBefore);
+        }
+        for module in &self.modules {
+            module.add();
+        }
+        if let Some(pools) = &self.pools {
+            let opts = spdk_sys::spdk_shim_pool_opts {
+                bdev_io_pool_size: pools.bdev_ios,
+                bdev_io_cache_size: pools.bdev_io_cache,
+                iobuf_small_pool_count: pools.small_buffers,
+                iobuf_large_pool_count: pools.large_buffers,
+            };
+            // SAFETY: SPDK is not up yet, which is when pool sizes may be set; `opts` is only read.
+            let rc = unsafe { spdk_sys::spdk_shim_set_pool_opts(&raw const opts) };
+            Errno::check(rc).map_err(AppError::Pools)?;
+        }
+        root::run(&prepared.opts(), main)
+    }
+
+    /// Checks every option and brings it into the form that C takes.
+    fn prepare(&self) -> Result<Prepared, AppError> {
+        let mut scratch = None;
+        let config = match &self.config {
+            Config::None => None,
+            Config::File(path) => Some(path.clone()),
+            Config::Json(json) => {
+                let folder = scratch_folder(&mut scratch)?;
+                let path = folder.join("config.json");
+                std::fs::File::create(&path)
+                    .and_then(|mut file| file.write_all(json.as_bytes()))
+                    .map_err(AppError::Config)?;
+                Some(path)
+            }
+        };
+        let mut rpc_socket = self.rpc_socket.clone();
+        if config.is_some() && rpc_socket.is_none() && spdk_sys::CONFIG_NEEDS_RPC_SOCKET {
+            // Old versions load a configuration through their own RPC server: one in a private folder.
+            rpc_socket = Some(scratch_folder(&mut scratch)?.join("rpc.sock"));
+        }
+        let mem_size_mib = match (self.memory, self.no_huge) {
+            (None, false) => -1,
+            (None, true) => 512,
+            (Some(Mib(mib)), _) => {
+                i32::try_from(mib)
+                    .ok()
+                    .filter(|mib| *mib > 0)
+                    .ok_or_else(|| AppError::OutOfRange {
+                        what: "memory",
+                        got: Mib(mib).to_string(),
+                        allowed: "1 MiB to 2^31 - 1 MiB",
+                    })?
+            }
+        };
+        if let Some(arg) = self
+            .eal_args
+            .iter()
+            .find(|arg| arg.is_empty() || arg.contains(char::is_whitespace))
+        {
+            return Err(AppError::OutOfRange {
+                what: "EAL argument",
+                got: format!("{arg:?}"),
+                allowed: "one argument without spaces",
+            });
+        }
+        if self.name.is_empty() || self.name.contains(char::is_whitespace) {
+            return Err(AppError::OutOfRange {
+                what: "app name",
+                got: format!("{:?}", self.name),
+                allowed: "one word",
+            });
+        }
+        Ok(Prepared {
+            name: c_string("app name", &self.name)?,
+            mask: c_string("cores", &self.cores.mask()?)?,
+            rpc_socket: c_path("RPC socket", rpc_socket.as_deref())?,
+            config: c_path("configuration file", config.as_deref())?,
+            eal_args: match self.eal_args.join(" ") {
+                args if args.is_empty() => None,
+                args => Some(c_string("EAL arguments", &args)?),
+            },
+            mem_size_mib,
+            log_level: self.log_level,
+            no_huge: self.no_huge,
+            no_pci: self.no_pci,
+            messages: self.pools.map_or(0, |pools| pools.messages),
+            _scratch: scratch,
+        })
+    }
+}
+
+/// Checked options as C strings, and the folder that some of them lie in.
+struct Prepared {
+    name: CString,
+    mask: CString,
+    rpc_socket: Option<CString>,
+    config: Option<CString>,
+    eal_args: Option<CString>,
+    mem_size_mib: i32,
+    log_level: LogLevel,
+    no_huge: bool,
+    no_pci: bool,
+    messages: u64,
+    _scratch: Option<tempfile::TempDir>,
+}
+
+impl Prepared {
+    /// Pointers into `self`.
+    fn opts(&self) -> spdk_sys::spdk_shim_app_opts {
+        use spdk_sys::spdk_log_level as level;
+        let optional =
+            |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |t| t.as_ptr());
+        let log_level = match self.log_level {
+            LogLevel::Error => level::SPDK_LOG_ERROR,
+            LogLevel::Warn => level::SPDK_LOG_WARN,
+            LogLevel::Notice => level::SPDK_LOG_NOTICE,
+            LogLevel::Info => level::SPDK_LOG_INFO,
+            LogLevel::Debug => level::SPDK_LOG_DEBUG,
+        };
+        spdk_sys::spdk_shim_app_opts {
+            name: self.name.as_ptr(),
+            reactor_mask: self.mask.as_ptr(),
+            rpc_addr: optional(&self.rpc_socket),
+            json_config_file: optional(&self.config),
+            env_context: optional(&self.eal_args),
+            mem_size_mib: self.mem_size_mib,
+            log_level: log_level.0 as i32,
+            no_huge: self.no_huge,
+            no_pci: self.no_pci,
+            msg_mempool_size: self.messages,
+            shutdown_cb: Some(root::shutdown_callback),
+        }
+    }
+}
+
+fn scratch_folder(scratch: &mut Option<tempfile::TempDir>) -> Result<PathBuf, AppError> {
+    if scratch.is_none() {
+        *scratch = Some(
+            tempfile::Builder::new()
+                .prefix("spdk-safe-")
+                .tempdir()
+                .map_err(AppError::Config)?,
+        );
+    }
+    Ok(scratch
+        .as_ref()
+        .map(|dir| dir.path().to_owned())
+        .unwrap_or_default())
+}
+
+fn c_string(what: &'static str, text: &str) -> Result<CString, AppError> {
+    CString::new(text).map_err(|_| AppError::Nul {
+        what,
+        text: text.to_owned(),
+    })
+}
+
+fn c_path(what: &'static str, path: Option<&Path>) -> Result<Option<CString>, AppError> {
+    use std::os::unix::ffi::OsStrExt;
+    path.map(|path| {
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| AppError::Nul {
+            what,
+            text: path.display().to_string(),
+        })
+    })
+    .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_mask_has_a_bit_for_each_core() {
+        assert_eq!(
+            Cores::of([0])
+                .mask()
+                .unwrap()
+                .trim_start_matches("0x")
+                .trim_start_matches('0'),
+            "1"
+        );
+    }
+
+    #[test]
+    fn t15_a_core_that_the_machine_does_not_have_is_an_error() {
+        let error = Cores::of([0, 100_000]).mask().unwrap_err();
+        assert!(error.to_string().contains("core 100000 of"), "{error}");
+        assert!(Cores::of([]).mask().is_err());
+    }
+
+    #[test]
+    fn bad_options_are_errors_that_name_them() {
+        let bad = |builder: Builder| {
+            builder
+                .prepare()
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
+        };
+        assert!(bad(App::builder("a\0b")).contains("app name"));
+        assert!(bad(App::builder("")).contains("app name"));
+        assert!(bad(App::builder("a").memory(Mib(0))).contains("memory"));
+        assert!(bad(App::builder("a").memory(Mib(u64::MAX))).contains("memory"));
+        assert!(bad(App::builder("a").rpc_socket("/x\0y")).contains("RPC socket"));
+        assert!(bad(App::builder("a").eal_arg("--a --b")).contains("EAL argument"));
+        assert_eq!(bad(App::builder("a")), "");
+    }
+}

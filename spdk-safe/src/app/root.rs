@@ -1,0 +1,289 @@
+//! Drives main on the app thread, and the orderly end.
+//!
+//! Main is polled in messages to the app thread and nowhere else (design rule 12): its waker sends one, and
+//! coalesces with one under way. No reactor is ever polled from inside a callback.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use super::Spdk;
+use crate::error::{AppError, Errno};
+use crate::thread::{Home, Poller, PollerStatus, app_thread, registry};
+use crate::{bdev, env, log, module, panic};
+
+/// How long the end of the app may take before what is still open is reported.
+const REPORT_AFTER: Duration = Duration::from_secs(5);
+
+/// The root of the running app, for callbacks that get no pointer. Null while none runs.
+static ROOT: AtomicPtr<Root<'static>> = AtomicPtr::new(ptr::null_mut());
+
+/// Starts SPDK with `opts`, drives `main`, and returns when SPDK is down again.
+pub(super) fn run<T>(
+    opts: &spdk_sys::spdk_shim_app_opts,
+    main: impl AsyncFnOnce(Spdk) -> T,
+) -> Result<T, AppError> {
+    let output: Cell<Option<T>> = Cell::new(None);
+    let future = async {
+        output.set(Some(main(Spdk::new()).await));
+    };
+    let root = Root {
+        main: RefCell::new(Some(Box::pin(future))),
+        wake: Arc::new(RootWake::default()),
+        panic: Cell::new(None),
+        started: Cell::new(false),
+        drain: RefCell::new(None),
+    };
+    let this = (&raw const root).cast_mut();
+    ROOT.store(this.cast(), Ordering::Release);
+    // SAFETY: no other app runs (`STARTED`). `opts` points to strings that live across the call, and `root` too:
+    // the call returns when the reactors have stopped.
+    let rc = unsafe { spdk_sys::spdk_shim_app_start(opts, Some(start_callback), this.cast()) };
+    app_thread::close();
+    ROOT.store(ptr::null_mut(), Ordering::Release);
+    let started = root.started.get();
+    let panicked = root.panic.take();
+    // Normally done long ago; not so if SPDK stopped by itself.
+    drop(root);
+    if env::set_down() || !started {
+        // SAFETY: the reactors have stopped, and no buffer in SPDK's memory is alive.
+        unsafe { spdk_sys::spdk_app_fini() };
+    } else {
+        log::warn("DMA buffers outlive the app: SPDK's memory stays mapped");
+    }
+    if let Some(payload) = panicked {
+        resume_unwind(payload);
+    }
+    match output.into_inner() {
+        Some(value) => Ok(value),
+        None if started => Err(AppError::Stopped),
+        None => Err(AppError::Start(Errno::new(if rc == 0 {
+            libc::EIO
+        } else {
+            rc
+        }))),
+    }
+}
+
+/// State of the running app; lives in the frame of [`run`] and is touched on the app thread only.
+struct Root<'a> {
+    main: RefCell<Option<Pin<Box<dyn Future<Output = ()> + 'a>>>>,
+    wake: Arc<RootWake>,
+    panic: Cell<Option<Box<dyn Any + Send>>>,
+    started: Cell<bool>,
+    drain: RefCell<Option<Drain>>,
+}
+
+impl Root<'_> {
+    /// Polls main, unless it has ended. On the app thread, from a message.
+    fn poll(&self) {
+        // From here on a wake sends a new message.
+        self.wake.scheduled.store(false, Ordering::Release);
+        // Taken out while it is polled: nothing is borrowed while user code calls SPDK (design rule 7).
+        let Some(mut main) = self.main.take() else {
+            return;
+        };
+        let waker = Waker::from(Arc::clone(&self.wake));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            main.as_mut().poll(&mut Context::from_waker(&waker))
+        }));
+        match polled {
+            Ok(Poll::Pending) => {
+                if self.drain.borrow().is_none() {
+                    self.main.replace(Some(main));
+                    return;
+                }
+                // Asked to stop meanwhile: main ends here.
+                panic::contain("the destructor of main", || drop(main));
+            }
+            Ok(Poll::Ready(())) => {
+                panic::contain("the destructor of main", || drop(main));
+            }
+            Err(payload) => {
+                self.panic.set(Some(payload));
+                panic::contain("the destructor of main", || drop(main));
+            }
+        }
+        self.begin_drain();
+    }
+
+    /// Drops main, if it still runs, and ends the app in order.
+    fn stop(&self) {
+        let main = self.main.take();
+        panic::contain("the destructor of main", || drop(main));
+        self.begin_drain();
+    }
+
+    fn begin_drain(&self) {
+        if self.drain.borrow().is_some() {
+            return;
+        }
+        let root = (&raw const *self).cast::<Root<'static>>();
+        let poller = Poller::register(Some(Duration::from_micros(100)), move || {
+            // SAFETY: `root` is in the frame of `run`, which returns only after the reactors have stopped, and the
+            // poller runs on a reactor.
+            unsafe { &*root }.drain_step();
+            PollerStatus::Busy
+        });
+        let drain = Drain {
+            poller: poller.ok(),
+            phase: Cell::new(Phase::Exit),
+            report_at: Cell::new(Instant::now() + REPORT_AFTER),
+        };
+        self.drain.replace(Some(drain));
+    }
+
+    /// One look at what is still open; runs until nothing is.
+    fn drain_step(&self) {
+        let phase = match self.drain.borrow().as_ref() {
+            Some(drain) => drain.phase.get(),
+            None => return,
+        };
+        // Nothing is borrowed in here: each step calls SPDK and user code.
+        let next = match phase {
+            Phase::Exit => {
+                crate::app::exit::run_hooks();
+                module::unregister_all();
+                Phase::Bdevs
+            }
+            Phase::Bdevs if module::registered() == 0 => {
+                bdev::revoke_all();
+                Phase::Descriptors
+            }
+            Phase::Descriptors if bdev::open_descriptors() == 0 => Phase::Stopping,
+            Phase::Bdevs | Phase::Descriptors => {
+                self.report();
+                phase
+            }
+            Phase::Stopping => return,
+        };
+        if let Some(drain) = self.drain.borrow().as_ref() {
+            drain.phase.set(next);
+        }
+        if next == Phase::Stopping {
+            self.finish();
+        }
+    }
+
+    /// Nothing is open any more: lets go of the thread and tells SPDK to stop.
+    fn finish(&self) {
+        let poller = self
+            .drain
+            .borrow_mut()
+            .as_mut()
+            .and_then(|drain| drain.poller.take());
+        drop(poller);
+        if let Ok(home) = Home::current() {
+            registry::drain(home);
+        }
+        app_thread::close();
+        // SAFETY: the app runs, and this is its thread.
+        unsafe { spdk_sys::spdk_app_stop(0) };
+    }
+
+    /// Says what keeps the app from ending, every few seconds.
+    fn report(&self) {
+        let due = match self.drain.borrow().as_ref() {
+            Some(drain) if Instant::now() >= drain.report_at.get() => {
+                drain.report_at.set(Instant::now() + REPORT_AFTER);
+                true
+            }
+            _ => false,
+        };
+        if due {
+            let open: Vec<_> = module::names()
+                .into_iter()
+                .chain(bdev::open_names())
+                .collect();
+            log::warn(&format!(
+                "the app can't end yet; still open: {}",
+                open.join(", ")
+            ));
+        }
+    }
+}
+
+/// The end of the app, under way.
+struct Drain {
+    poller: Option<Poller>,
+    phase: Cell<Phase>,
+    report_at: Cell<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Exit hooks, and the unregistration of bdevs of ours.
+    Exit,
+    /// Bdevs of ours are going.
+    Bdevs,
+    /// Descriptors that somebody forgot are closing.
+    Descriptors,
+    /// SPDK was told to stop.
+    Stopping,
+}
+
+/// Main's waker: one message to the app thread at a time.
+#[derive(Default)]
+struct RootWake {
+    scheduled: AtomicBool,
+}
+
+impl Wake for RootWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.scheduled.swap(true, Ordering::AcqRel) {
+            // Refused only when the app is over, and then there is no main to wake.
+            let _ = app_thread::send(poll_callback, ptr::null_mut());
+        }
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the app thread, with the `Root` given to `spdk_app_start`, which outlives the app.
+unsafe extern "C" fn start_callback(ctx: *mut c_void) {
+    // SAFETY: by this function's contract.
+    let root = unsafe { &*ctx.cast::<Root<'_>>() };
+    panic::contain("the start of the app", || {
+        if let Ok(home) = Home::current() {
+            env::set_up();
+            app_thread::open(home);
+            root.started.set(true);
+            root.poll();
+        }
+    });
+}
+
+/// # Safety
+///
+/// SPDK calls this on the app thread, in a message that a [`RootWake`] sent.
+unsafe extern "C" fn poll_callback(_ctx: *mut c_void) {
+    let root = ROOT.load(Ordering::Acquire);
+    // SAFETY: `ROOT` is null or points into the frame of `run`, which is still below us: messages run on a
+    // reactor, and `run` returns after the reactors have stopped.
+    if let Some(root) = unsafe { root.as_ref() } {
+        panic::contain("main", || root.poll());
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this on the app thread after SIGINT or SIGTERM, or the RPC that stands for them.
+pub(super) unsafe extern "C" fn shutdown_callback() {
+    let root = ROOT.load(Ordering::Acquire);
+    // SAFETY: as in `poll_callback`.
+    if let Some(root) = unsafe { root.as_ref() } {
+        panic::contain("the shutdown of the app", || root.stop());
+    }
+}

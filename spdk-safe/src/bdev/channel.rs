@@ -1,0 +1,316 @@
+//! I/O channels: one per SPDK thread and bdev, and the operations that are in flight on it.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::core::DescCore;
+use super::desc::{DescMode, Writable, alloc};
+use super::io::{Io, IoData};
+use super::op::Op;
+use super::{BdevInfo, ReadOnly};
+use crate::env::{AllocError, DmaBuf};
+use crate::error::{ChannelError, IoType, ThreadError};
+use crate::thread::registry::{self, Held};
+use crate::thread::{Home, ThreadBound};
+use crate::units::{Blocks, Lba};
+
+/// A channel to a bdev (`struct spdk_io_channel`), on the SPDK thread that got it.
+///
+/// It keeps its descriptor open. Each I/O owns its data and the channel while it is in flight, so channel, buffer
+/// and future may be dropped in any order.
+#[must_use = "dropping a channel puts it back"]
+pub struct IoChannel<M: DescMode = ReadOnly> {
+    core: Rc<ChannelCore>,
+    _mode: PhantomData<M>,
+    _bound: ThreadBound,
+}
+
+impl<M: DescMode> IoChannel<M> {
+    /// Gets the channel of the current SPDK thread.
+    pub(super) fn open(desc: &Arc<DescCore>) -> Result<Self, ChannelError> {
+        Ok(Self {
+            core: ChannelCore::open(desc)?,
+            _mode: PhantomData,
+            _bound: ThreadBound::new(),
+        })
+    }
+
+    /// What the bdev is.
+    #[must_use]
+    pub fn info(&self) -> &BdevInfo {
+        &self.core.desc.info
+    }
+
+    /// The bdev's size now, after the last resize.
+    #[must_use]
+    pub fn num_blocks(&self) -> Blocks {
+        self.core.desc.num_blocks()
+    }
+
+    /// Takes a zeroed buffer of `blocks` blocks, aligned as the bdev wants it.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn alloc(&self, blocks: Blocks) -> Result<DmaBuf, AllocError> {
+        alloc(self.info(), blocks)
+    }
+
+    /// Reads from `lba` on until `data` is full (`spdk_bdev_readv_blocks`).
+    ///
+    /// Resolves to the result and the data, whatever the result is. Nothing happens before the first poll. A future
+    /// that is dropped in flight lets go of its data: the read goes on, and the data is freed when it is done.
+    pub fn read<B: IoData>(&self, lba: Lba, data: B) -> Io<B> {
+        Io::new(&self.core, IoType::Read, lba, None, data)
+    }
+
+    /// Writes all of `data` from `lba` on (`spdk_bdev_writev_blocks`); otherwise as [`read`](Self::read).
+    pub fn write<B: IoData>(&self, lba: Lba, data: B) -> Io<B>
+    where
+        M: Writable,
+    {
+        Io::new(&self.core, IoType::Write, lba, None, data)
+    }
+
+    /// Tells the bdev that `blocks` blocks are not needed (`spdk_bdev_unmap_blocks`). What they read as afterwards is
+    /// the module's choice (contract B-44).
+    pub fn unmap(&self, lba: Lba, blocks: Blocks) -> Io<()>
+    where
+        M: Writable,
+    {
+        Io::new(&self.core, IoType::Unmap, lba, Some(blocks), ())
+    }
+
+    /// Makes `blocks` blocks read as zeroes (`spdk_bdev_write_zeroes_blocks`).
+    pub fn write_zeroes(&self, lba: Lba, blocks: Blocks) -> Io<()>
+    where
+        M: Writable,
+    {
+        Io::new(&self.core, IoType::WriteZeroes, lba, Some(blocks), ())
+    }
+
+    /// Makes completed writes of `blocks` blocks durable (`spdk_bdev_flush_blocks`).
+    pub fn flush(&self, lba: Lba, blocks: Blocks) -> Io<()>
+    where
+        M: Writable,
+    {
+        Io::new(&self.core, IoType::Flush, lba, Some(blocks), ())
+    }
+
+    /// Aborts what is outstanding and resets the device (`spdk_bdev_reset`).
+    pub fn reset(&self) -> Io<()>
+    where
+        M: Writable,
+    {
+        Io::new(&self.core, IoType::Reset, Lba(0), Some(Blocks(0)), ())
+    }
+}
+
+/// A channel as its descriptor knows it: how to reach it from another thread.
+#[derive(Debug, Clone)]
+pub(super) struct ChannelLink {
+    pub(super) id: u64,
+    home: Home,
+    /// Null until `ChannelCore::open` is done. Followed on the home thread alone, and only while the link is listed.
+    core: Arc<AtomicPtr<ChannelCore>>,
+}
+
+impl ChannelLink {
+    /// Whether the channel's thread is current.
+    pub(super) fn is_here(&self) -> bool {
+        self.home.check().is_ok()
+    }
+
+    /// Has the channel put as soon as nothing is in flight on it, by message to its thread.
+    ///
+    /// # Safety
+    ///
+    /// The lock that guards the list of links is held, and this link is listed: its thread can't take it off the
+    /// list meanwhile, so it has not exited.
+    pub(super) unsafe fn send_revoke(&self, desc: &Arc<DescCore>) {
+        let (link, desc) = (self.clone(), Arc::clone(desc));
+        // SAFETY: by this function's contract.
+        unsafe { self.home.run(Box::new(move || link.revoke(&desc))) };
+    }
+
+    /// The same, on the channel's thread.
+    pub(super) fn revoke(&self, desc: &Arc<DescCore>) {
+        let channel = self.core.load(Ordering::Acquire).cast_const();
+        if channel.is_null() || !desc.is_linked(self.id) {
+            return;
+        }
+        // SAFETY: the link is listed, and only this thread takes it off the list, before it drops the core.
+        unsafe { Rc::increment_strong_count(channel) };
+        // SAFETY: the count just added is handed to this `Rc`, on the channel's home thread.
+        let channel = unsafe { Rc::from_raw(channel) };
+        channel.release();
+    }
+}
+
+/// A channel with what is in flight on it.
+///
+/// # Invariants
+///
+/// - While `raw` is not null it is a channel of `home` for `desc`, whose descriptor `raw_desc` is open: the link `id`
+///   is listed in `desc`.
+/// - Every slot in `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
+/// - Every other slot holds a strong count of this core.
+pub(super) struct ChannelCore {
+    pub(super) desc: Arc<DescCore>,
+    pub(super) home: Home,
+    raw: Cell<*mut spdk_sys::spdk_io_channel>,
+    raw_desc: NonNull<spdk_sys::spdk_bdev_desc>,
+    id: u64,
+    /// Set when the channel is to be put as soon as nothing is outstanding.
+    revoked: Cell<bool>,
+    /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
+    outstanding: Cell<usize>,
+    idle: RefCell<Vec<NonNull<Op>>>,
+}
+
+impl ChannelCore {
+    fn open(desc: &Arc<DescCore>) -> Result<Rc<Self>, ChannelError> {
+        let home = Home::current()?;
+        let slot = Arc::new(AtomicPtr::new(ptr::null_mut()));
+        let link = |id| ChannelLink {
+            id,
+            home,
+            core: Arc::clone(&slot),
+        };
+        let (id, raw_desc) = desc.link(link)?;
+        // SAFETY: the link keeps the descriptor open; any SPDK thread may get a channel (B-04).
+        let raw = unsafe { spdk_sys::spdk_bdev_get_io_channel(raw_desc.as_ptr()) };
+        if raw.is_null() {
+            desc.unlink(id);
+            return Err(ChannelError::Refused {
+                name: desc.info.name.clone(),
+            });
+        }
+        // INVARIANT: fresh from SPDK, on `home`, and linked.
+        let core = Rc::new(Self {
+            desc: Arc::clone(desc),
+            home,
+            raw: Cell::new(raw),
+            raw_desc,
+            id,
+            revoked: Cell::new(false),
+            outstanding: Cell::new(0),
+            idle: RefCell::new(Vec::new()),
+        });
+        slot.store(Rc::as_ptr(&core).cast_mut(), Ordering::Release);
+        registry::add(&core);
+        if desc.is_removed() {
+            // Removed while the channel was made: `revoke` may have come too early to see it.
+            core.release();
+        }
+        Ok(core)
+    }
+
+    /// The raw channel and descriptor, for a submission on the home thread; `None` once it was put, or is to be.
+    pub(super) fn raw(
+        &self,
+    ) -> Option<(
+        *mut spdk_sys::spdk_io_channel,
+        *mut spdk_sys::spdk_bdev_desc,
+    )> {
+        let raw = self.raw.get();
+        (!raw.is_null() && !self.revoked.get()).then_some((raw, self.raw_desc.as_ptr()))
+    }
+
+    /// Whether the home thread is current.
+    pub(super) fn check(&self) -> Result<(), ThreadError> {
+        self.home.check()
+    }
+
+    /// Takes an idle slot, or makes one. In steady state nothing is allocated.
+    pub(super) fn take_op(&self) -> NonNull<Op> {
+        let idle = self.idle.borrow_mut().pop();
+        idle.unwrap_or_else(|| NonNull::from(Box::leak(Box::new(Op::new()))))
+    }
+
+    /// Takes a slot back.
+    pub(super) fn give_op(&self, op: NonNull<Op>) {
+        self.idle.borrow_mut().push(op);
+    }
+
+    /// SPDK is about to get an I/O.
+    pub(super) fn begin_io(&self) {
+        self.outstanding.set(self.outstanding.get() + 1);
+    }
+
+    /// SPDK is done with an I/O. On the home thread.
+    pub(super) fn end_io(&self) {
+        self.outstanding.set(self.outstanding.get() - 1);
+        if self.revoked.get() {
+            self.put_if_idle();
+        }
+    }
+
+    /// Puts the channel unless something is outstanding. On the home thread.
+    fn put_if_idle(&self) {
+        if self.outstanding.get() != 0 {
+            return;
+        }
+        let raw = self.raw.replace(ptr::null_mut());
+        if raw.is_null() {
+            return;
+        }
+        // SAFETY: taken out, so this happens once; on the channel's thread, with nothing in flight (B-64).
+        unsafe { spdk_sys::spdk_put_io_channel(raw) };
+        self.desc.unlink(self.id);
+    }
+}
+
+impl Held for ChannelCore {
+    fn home(&self) -> Home {
+        self.home
+    }
+
+    fn release(&self) {
+        self.revoked.set(true);
+        self.put_if_idle();
+    }
+}
+
+impl Drop for ChannelCore {
+    fn drop(&mut self) {
+        for op in self.idle.get_mut().drain(..) {
+            // SAFETY: by the type invariant the slot came from a `Box`, and nobody else has it.
+            drop(unsafe { Box::from_raw(op.as_ptr()) });
+        }
+        let raw = self.raw.replace(ptr::null_mut());
+        if raw.is_null() {
+            return;
+        }
+        let (raw, desc, id) = (raw, Arc::clone(&self.desc), self.id);
+        let put = move || {
+            // SAFETY: taken out of the core, so this happens once, and `run` brings it to the channel's thread;
+            // nothing is in flight, since that holds a strong count of the core.
+            unsafe { spdk_sys::spdk_put_io_channel(raw) };
+            desc.unlink(id);
+        };
+        // SAFETY: the channel was not put, so its thread has not exited (T-09).
+        unsafe { self.home.run(Box::new(put)) };
+    }
+}
+
+impl<M: DescMode> fmt::Debug for IoChannel<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
+
+impl fmt::Debug for ChannelCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoChannel")
+            .field("bdev", &self.desc.info.name)
+            .field("home", &self.home)
+            .field("outstanding", &self.outstanding.get())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,399 @@
+//! One open `spdk_bdev_desc`, shared by everything that needs it to stay open.
+//!
+//! ```text
+//!               1                        2                        3
+//!  (opening) ───────► open, holders > 0 ───► closing, channels > 0 ───► closed
+//!                            │                      ▲
+//!                            └── 4: removed ────────┘   (holders keep their handles; each call is an error)
+//!  1: open   2: last holder dropped, `settle`   3: last channel put, `settle`   4: `event_callback`, `revoke`
+//! ```
+//!
+//! SPDK wants a descriptor closed on the thread that opened it, after its last channel was put and its last I/O
+//! freed (contract B-04, B-05), and it does not check. Here the raw pointer is taken out of the shared state by
+//! [`DescCore::settle`] alone, and only when there is neither holder (or the bdev was removed) nor channel; it is
+//! then closed on the app thread, which is where descriptors are opened.
+
+use std::ffi::{CString, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Waker;
+
+use super::channel::ChannelLink;
+use super::info::BdevInfo;
+use crate::error::{ChannelError, ClaimError, Errno, OpenError};
+use crate::module::BdevModule;
+use crate::panic::contain;
+use crate::thread::app_thread;
+use crate::units::Blocks;
+
+/// Every core that was opened and is not gone.
+static CORES: Mutex<Vec<Weak<DescCore>>> = Mutex::new(Vec::new());
+
+/// One open descriptor.
+///
+/// # Invariants
+///
+/// - `State::raw` is an open descriptor until it is taken, which `settle` alone does, and then closed once.
+/// - SPDK has a pointer to `events` until the descriptor is closed, and the core is not dropped before that: a
+///   holder, a channel or the job that closes it has a strong count.
+pub(crate) struct DescCore {
+    pub(crate) info: BdevInfo,
+    /// Follows the RESIZE event.
+    num_blocks: AtomicU64,
+    /// Read on the path of each I/O; `State` has the rest, which no I/O touches.
+    removed: AtomicBool,
+    bdev: NonNull<spdk_sys::spdk_bdev>,
+    /// SPDK's event context points to it.
+    events: Arc<EventSink>,
+    state: Mutex<State>,
+}
+
+/// Where SPDK's events of a descriptor arrive.
+#[derive(Default)]
+struct EventSink {
+    core: OnceLock<Weak<DescCore>>,
+}
+
+struct State {
+    raw: Option<NonNull<spdk_sys::spdk_bdev_desc>>,
+    /// Owner and shared handles.
+    holders: usize,
+    /// Channels that were not put yet, on all threads.
+    channels: Vec<ChannelLink>,
+    next_link: u64,
+    claimed: bool,
+    /// Woken when the descriptor is closed.
+    closing: Vec<Waker>,
+}
+
+// SAFETY: the raw pointers are used by `open`, `claim` and `close`, on the app thread, and handed out to channels,
+// which SPDK lets any thread make (B-04). Everything else is atomics and a mutex.
+unsafe impl Send for DescCore {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for DescCore {}
+
+impl DescCore {
+    /// Opens `name`, with one holder. On the app thread.
+    pub(super) fn open(name: &str, write: bool) -> Result<Arc<Self>, OpenError> {
+        app_thread::check()?;
+        let not_found = || OpenError::NotFound {
+            name: name.to_owned(),
+        };
+        let c_name = CString::new(name).map_err(|_| not_found())?;
+        let events = Arc::new(EventSink::default());
+        let mut raw = ptr::null_mut();
+        let sink = Arc::as_ptr(&events).cast_mut().cast();
+        // SAFETY: the app thread is current; `c_name` lives across the call; `events` will live in the core, which
+        // is there until the descriptor is closed (`settle`).
+        let rc = unsafe {
+            spdk_sys::spdk_bdev_open_ext(
+                c_name.as_ptr(),
+                write,
+                Some(event_callback),
+                sink,
+                &raw mut raw,
+            )
+        };
+        if let Err(errno) = Errno::check(rc) {
+            return Err(match errno.code() {
+                libc::ENODEV => not_found(),
+                libc::EPERM => OpenError::Claimed {
+                    name: name.to_owned(),
+                    by: claimed_by(&c_name).unwrap_or_else(|| "(unknown)".into()),
+                },
+                _ => OpenError::Refused {
+                    name: name.to_owned(),
+                    errno,
+                },
+            });
+        }
+        let raw = NonNull::new(raw).ok_or_else(not_found)?;
+        // SAFETY: `raw` is open.
+        let bdev = NonNull::new(unsafe { spdk_sys::spdk_bdev_desc_get_bdev(raw.as_ptr()) })
+            .ok_or_else(not_found)?;
+        // SAFETY: a descriptor of `bdev` is open and its thread is current.
+        let info = unsafe { BdevInfo::read(bdev.as_ptr()) };
+        // INVARIANT: `raw` is open, and SPDK's event context is in the core.
+        let core = Arc::new(Self {
+            num_blocks: AtomicU64::new(info.num_blocks.0),
+            info,
+            removed: AtomicBool::new(false),
+            bdev,
+            events,
+            state: Mutex::new(State {
+                raw: Some(raw),
+                holders: 1,
+                channels: Vec::new(),
+                next_link: 0,
+                claimed: false,
+                closing: Vec::new(),
+            }),
+        });
+        // No event is lost in between: they come by message to this thread (B-07).
+        let _ = core.events.core.set(Arc::downgrade(&core));
+        lock(&CORES).push(Arc::downgrade(&core));
+        Ok(core)
+    }
+
+    /// Logical blocks of the bdev, after the last resize that was told.
+    pub(crate) fn num_blocks(&self) -> Blocks {
+        Blocks(self.num_blocks.load(Ordering::Relaxed))
+    }
+
+    /// Whether the bdev is going or gone.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bdev(&self) -> NonNull<spdk_sys::spdk_bdev> {
+        self.bdev
+    }
+
+    /// Claims the bdev for exclusive writing (v1: B-20). On the app thread.
+    pub(super) fn claim(&self, module: &'static BdevModule) -> Result<(), ClaimError> {
+        app_thread::check()?;
+        let name = || self.info.name.clone();
+        let Some(module_raw) = module.raw() else {
+            return Err(ClaimError::ModuleNotAdded {
+                module: module.name().into(),
+            });
+        };
+        let raw = match self.state().raw {
+            Some(raw) if !self.is_removed() => raw,
+            _ => return Err(ClaimError::Removed { name: name() }),
+        };
+        // SAFETY: this is the app thread, the only one that closes descriptors, so `raw` is open across the call.
+        let rc = unsafe {
+            spdk_sys::spdk_bdev_module_claim_bdev(self.bdev.as_ptr(), raw.as_ptr(), module_raw)
+        };
+        match Errno::check(rc) {
+            Ok(()) => {
+                self.state().claimed = true;
+                Ok(())
+            }
+            Err(errno) if errno.code() == libc::EPERM => Err(ClaimError::Claimed {
+                name: name(),
+                // SAFETY: the bdev has an open descriptor, on this thread.
+                by: unsafe { claim_holder(self.bdev.as_ptr()) }
+                    .unwrap_or_else(|| "(unknown)".into()),
+            }),
+            Err(errno) => Err(ClaimError::Refused {
+                name: name(),
+                errno,
+            }),
+        }
+    }
+
+    /// One more holder.
+    pub(super) fn hold(&self) {
+        self.state().holders += 1;
+    }
+
+    /// One holder less; closes the descriptor if nothing else needs it.
+    pub(super) fn unhold(self: &Arc<Self>) {
+        self.state().holders -= 1;
+        self.settle();
+    }
+
+    /// Announces a channel, which keeps the descriptor open, and hands out the raw descriptor to make it with.
+    pub(super) fn link(
+        &self,
+        make: impl FnOnce(u64) -> ChannelLink,
+    ) -> Result<(u64, NonNull<spdk_sys::spdk_bdev_desc>), ChannelError> {
+        let mut state = self.state();
+        let (Some(raw), false) = (state.raw, self.is_removed()) else {
+            return Err(ChannelError::Removed {
+                name: self.info.name.clone(),
+            });
+        };
+        let id = state.next_link;
+        state.next_link += 1;
+        state.channels.push(make(id));
+        Ok((id, raw))
+    }
+
+    /// Whether the channel `id` was not put yet.
+    pub(super) fn is_linked(&self, id: u64) -> bool {
+        self.state().channels.iter().any(|link| link.id == id)
+    }
+
+    /// The channel `id` was put; closes the descriptor if nothing else needs it.
+    pub(super) fn unlink(self: &Arc<Self>, id: u64) {
+        self.state().channels.retain(|link| link.id != id);
+        self.settle();
+    }
+
+    /// Lets go of the bdev without waiting for the handles: it was removed, or the app ends.
+    pub(super) fn revoke(self: &Arc<Self>) {
+        self.removed.store(true, Ordering::Relaxed);
+        let mut here = Vec::new();
+        {
+            let state = self.state();
+            for link in &state.channels {
+                if link.is_here() {
+                    here.push(link.clone());
+                } else {
+                    // SAFETY: the list is locked. (The one call into SPDK under a lock: it puts a message into a
+                    // ring and runs nobody's code. Without the lock the thread could exit under our hands.)
+                    unsafe { link.send_revoke(self) };
+                }
+            }
+        }
+        here.iter().for_each(|link| link.revoke(self));
+        self.settle();
+    }
+
+    /// Has `waker` woken when the descriptor is closed; `true` if it is already.
+    pub(super) fn poll_closed(&self, waker: &Waker) -> bool {
+        let mut state = self.state();
+        if state.raw.is_none() {
+            return true;
+        }
+        if !state.closing.iter().any(|have| have.will_wake(waker)) {
+            state.closing.push(waker.clone());
+        }
+        false
+    }
+
+    /// Closes the descriptor if nothing needs it any more.
+    fn settle(self: &Arc<Self>) {
+        let core = Arc::clone(self);
+        {
+            let state = self.state();
+            let wanted = state.holders != 0 && !self.is_removed();
+            if state.raw.is_none() || wanted || !state.channels.is_empty() {
+                return;
+            }
+        }
+        let job = Box::new(move || core.close_if_unneeded());
+        if app_thread::run(job).is_err() {
+            // The app is over, and SPDK frees the descriptor itself; until then it may still use `events`.
+            std::mem::forget(Arc::clone(self));
+        }
+    }
+
+    /// On the app thread. Looks again: a channel may have been made since the message was sent.
+    fn close_if_unneeded(&self) {
+        let (raw, claimed, wakers) = {
+            let mut state = self.state();
+            let wanted = state.holders != 0 && !self.is_removed();
+            if wanted || !state.channels.is_empty() {
+                return;
+            }
+            let Some(raw) = state.raw.take() else {
+                return;
+            };
+            (raw, state.claimed, std::mem::take(&mut state.closing))
+        };
+        // The lock is released: closing may run the module's code, and ours with it.
+        if claimed {
+            // SAFETY: the descriptor is still open, so the bdev is there; the claim is ours (v1: it outlives the
+            // descriptor and must be given back by hand, B-20).
+            unsafe { spdk_sys::spdk_bdev_module_release_bdev(self.bdev.as_ptr()) };
+        }
+        // SAFETY: taken out of the state, so this happens once; on the thread that opened it, with no channel left,
+        // and so with no I/O in flight (B-05).
+        unsafe { spdk_sys::spdk_bdev_close(raw.as_ptr()) };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this on the thread that opened the descriptor, in a message of its own, while the descriptor is open;
+/// `ctx` is the [`EventSink`] given to `spdk_bdev_open_ext`.
+unsafe extern "C" fn event_callback(
+    event: spdk_sys::spdk_bdev_event_type,
+    bdev: *mut spdk_sys::spdk_bdev,
+    ctx: *mut c_void,
+) {
+    use spdk_sys::spdk_bdev_event_type as ty;
+    contain("a bdev event", || {
+        // SAFETY: by this function's contract and the core's invariant the sink is alive.
+        let sink = unsafe { &*ctx.cast::<EventSink>() };
+        let Some(core) = sink.core.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        match event {
+            ty::SPDK_BDEV_EVENT_REMOVE => core.revoke(),
+            ty::SPDK_BDEV_EVENT_RESIZE => {
+                // SAFETY: the bdev is registered, since SPDK just told us of it.
+                let now = unsafe { spdk_sys::spdk_bdev_get_num_blocks(bdev) };
+                core.num_blocks.store(now, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    });
+}
+
+/// Revokes every descriptor that is still open. On the app thread, when the app ends.
+pub(crate) fn revoke_all() {
+    for core in cores() {
+        core.revoke();
+    }
+}
+
+/// How many descriptors are open.
+pub(crate) fn open_descriptors() -> usize {
+    cores()
+        .iter()
+        .filter(|core| core.state().raw.is_some())
+        .count()
+}
+
+/// The bdevs whose descriptors are open, for a report.
+pub(crate) fn open_names() -> Vec<String> {
+    let open = |core: &Arc<DescCore>| {
+        let state = core.state();
+        state.raw.is_some().then(|| {
+            format!(
+                "descriptor of {:?} ({} handles, {} channels)",
+                core.info.name,
+                state.holders,
+                state.channels.len()
+            )
+        })
+    };
+    cores().iter().filter_map(open).collect()
+}
+
+fn cores() -> Vec<Arc<DescCore>> {
+    let mut list = lock(&CORES);
+    list.retain(|core| core.strong_count() != 0);
+    list.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// Who holds the claim of the bdev named `name`. On the app thread.
+fn claimed_by(name: &std::ffi::CStr) -> Option<String> {
+    // SAFETY: `name` lives across the call, on the app thread.
+    let bdev = unsafe { spdk_sys::spdk_bdev_get_by_name(name.as_ptr()) };
+    if bdev.is_null() {
+        return None;
+    }
+    // SAFETY: bdevs go away on the app thread alone, and not while we are on it.
+    unsafe { claim_holder(bdev) }
+}
+
+/// # Safety
+///
+/// `bdev` is registered, and the app thread is current.
+unsafe fn claim_holder(bdev: *mut spdk_sys::spdk_bdev) -> Option<String> {
+    // SAFETY: by this function's contract.
+    let name = unsafe { spdk_sys::spdk_shim_bdev_claimed_by(bdev) };
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: a module's name is a NUL-terminated string that lives as long as the process.
+    let name = unsafe { std::ffi::CStr::from_ptr(name) };
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// A poisoned lock is taken all the same: what it guards is changed in single steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

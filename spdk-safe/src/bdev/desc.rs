@@ -1,0 +1,302 @@
+//! Descriptors: an open bdev, as a type that knows what it may do.
+//!
+//! ```text
+//!                              ┌─ claim ──► BdevDesc<ReadWrite, Claimed> ─┐
+//!  OpenBdev ─┬─ read_write ──► BdevDesc<ReadWrite, Opened> ───────────────┼─ close, or drop ──► closed
+//!            └─ read_only ───► BdevDesc<ReadOnly, Opened> ────────────────┘
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::core::DescCore;
+use super::{BdevInfo, IoChannel};
+use crate::app::Spdk;
+use crate::env::{AllocError, DmaBuf};
+use crate::error::{ChannelError, ClaimError, OpenError};
+use crate::module::BdevModule;
+use crate::thread::ThreadBound;
+use crate::units::Blocks;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// How a descriptor may be used: [`ReadOnly`] or [`ReadWrite`].
+pub trait DescMode: sealed::Sealed + 'static {}
+/// Whether a descriptor holds a claim: [`Opened`] or [`Claimed`].
+pub trait DescState: sealed::Sealed + 'static {}
+
+/// A mode that may change the bdev's contents.
+#[diagnostic::on_unimplemented(
+    message = "this descriptor is read-only",
+    label = "needs a descriptor that was opened for writing",
+    note = "open it with `BdevDesc::open(spdk, name).read_write()`"
+)]
+pub trait Writable: DescMode {}
+
+/// Opened for reading.
+#[derive(Debug, Clone, Copy)]
+pub enum ReadOnly {}
+/// Opened for reading and writing.
+#[derive(Debug, Clone, Copy)]
+pub enum ReadWrite {}
+/// Opened, not claimed: others may open it for writing too.
+#[derive(Debug, Clone, Copy)]
+pub enum Opened {}
+/// Claimed: nobody else can open it for writing.
+#[derive(Debug, Clone, Copy)]
+pub enum Claimed {}
+
+impl sealed::Sealed for ReadOnly {}
+impl sealed::Sealed for ReadWrite {}
+impl sealed::Sealed for Opened {}
+impl sealed::Sealed for Claimed {}
+impl DescMode for ReadOnly {}
+impl DescMode for ReadWrite {}
+impl DescState for Opened {}
+impl DescState for Claimed {}
+impl Writable for ReadWrite {}
+
+/// An open bdev (`struct spdk_bdev_desc`), the half that owns it.
+///
+/// It belongs to the app thread. [`share`](Self::share) gives the half that may travel, for channels on other
+/// threads. The descriptor is closed when the owner, every share, every channel and every I/O in flight are gone;
+/// [`close`](Self::close) waits for that. When the bdev is removed from below, it is given back as soon as nothing
+/// is in flight, and what is left are clean errors.
+#[must_use = "dropping a descriptor closes it"]
+pub struct BdevDesc<M: DescMode = ReadOnly, S: DescState = Opened> {
+    hold: Hold,
+    _bound: ThreadBound,
+    _type: PhantomData<(M, S)>,
+}
+
+impl BdevDesc {
+    /// Begins to open the bdev named `name` (or with that alias); say how with
+    /// [`read_only`](OpenBdev::read_only) or [`read_write`](OpenBdev::read_write).
+    pub fn open<'a>(spdk: &'a Spdk, name: &'a str) -> OpenBdev<'a> {
+        OpenBdev { spdk, name }
+    }
+}
+
+/// A descriptor to be opened (`spdk_bdev_open_ext`).
+#[derive(Debug)]
+#[must_use = "say how to open it: `read_only()` or `read_write()`"]
+pub struct OpenBdev<'a> {
+    spdk: &'a Spdk,
+    name: &'a str,
+}
+
+impl OpenBdev<'_> {
+    /// Opens it for reading. Claims do not stand in the way.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotFound`] and its like.
+    pub fn read_only(self) -> Result<BdevDesc<ReadOnly, Opened>, OpenError> {
+        self.open(false)
+    }
+
+    /// Opens it for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Claimed`] when somebody has claimed it, and as [`read_only`](Self::read_only).
+    pub fn read_write(self) -> Result<BdevDesc<ReadWrite, Opened>, OpenError> {
+        self.open(true)
+    }
+
+    fn open<M: DescMode>(self, write: bool) -> Result<BdevDesc<M, Opened>, OpenError> {
+        self.spdk.check()?;
+        Ok(BdevDesc::new(Hold(DescCore::open(self.name, write)?)))
+    }
+}
+
+impl<M: DescMode, S: DescState> BdevDesc<M, S> {
+    fn new(hold: Hold) -> Self {
+        Self {
+            hold,
+            _bound: ThreadBound::new(),
+            _type: PhantomData,
+        }
+    }
+
+    /// What the bdev is; stays valid when the bdev is gone.
+    #[must_use]
+    pub fn info(&self) -> &BdevInfo {
+        &self.hold.0.info
+    }
+
+    /// Its size now, after the last resize.
+    #[must_use]
+    pub fn num_blocks(&self) -> Blocks {
+        self.hold.0.num_blocks()
+    }
+
+    /// Whether the bdev was removed from below.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.hold.0.is_removed()
+    }
+
+    /// Gets a channel for the current SPDK thread (`spdk_bdev_get_io_channel`).
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`].
+    pub fn channel(&self) -> Result<IoChannel<M>, ChannelError> {
+        IoChannel::open(&self.hold.0)
+    }
+
+    /// Takes a zeroed buffer of `blocks` blocks, aligned as the bdev wants it.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn alloc(&self, blocks: Blocks) -> Result<DmaBuf, AllocError> {
+        alloc(&self.hold.0.info, blocks)
+    }
+
+    /// The half that may travel to other threads.
+    #[must_use]
+    pub fn share(&self) -> SharedDesc<M> {
+        SharedDesc {
+            hold: self.hold.clone(),
+            _mode: PhantomData,
+        }
+    }
+
+    /// Closes the descriptor, and waits until it is closed: for shares, channels and I/O in flight.
+    ///
+    /// Dropping it closes it as well, without a way to wait.
+    pub fn close(self) -> CloseDesc {
+        CloseDesc {
+            core: Arc::clone(&self.hold.0),
+            _bound: ThreadBound::new(),
+        }
+    }
+}
+
+impl<M: DescMode> BdevDesc<M, Opened> {
+    /// Claims the bdev for `module`: from now on nobody else can open it for writing
+    /// (`spdk_bdev_module_claim_bdev`). The claim ends with the descriptor.
+    ///
+    /// Others who opened it for writing before keep it (contract B-20).
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError`], beside the descriptor. [`ClaimError::Claimed`] names who has it.
+    pub fn claim(
+        self,
+        module: &'static BdevModule,
+    ) -> Result<BdevDesc<M, Claimed>, (ClaimError, Self)>
+    where
+        M: Writable,
+    {
+        match self.hold.0.claim(module) {
+            Ok(()) => Ok(BdevDesc::new(self.hold)),
+            Err(error) => Err((error, self)),
+        }
+    }
+}
+
+/// The half of a descriptor that may travel: it gets channels on the thread it is on, and keeps the descriptor open.
+#[derive(Clone)]
+#[must_use = "dropping the last handle closes the descriptor"]
+pub struct SharedDesc<M: DescMode = ReadOnly> {
+    hold: Hold,
+    _mode: PhantomData<fn() -> M>,
+}
+
+impl<M: DescMode> SharedDesc<M> {
+    /// What the bdev is.
+    #[must_use]
+    pub fn info(&self) -> &BdevInfo {
+        &self.hold.0.info
+    }
+
+    /// Its size now, after the last resize.
+    #[must_use]
+    pub fn num_blocks(&self) -> Blocks {
+        self.hold.0.num_blocks()
+    }
+
+    /// Gets a channel for the current SPDK thread.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`].
+    pub fn channel(&self) -> Result<IoChannel<M>, ChannelError> {
+        IoChannel::open(&self.hold.0)
+    }
+}
+
+/// Done when a descriptor is closed; see [`BdevDesc::close`].
+#[derive(Debug)]
+#[must_use = "await it to know when the descriptor is closed"]
+pub struct CloseDesc {
+    core: Arc<DescCore>,
+    _bound: ThreadBound,
+}
+
+impl Future for CloseDesc {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.core.poll_closed(cx.waker()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// One of the handles that keep a descriptor open.
+struct Hold(Arc<DescCore>);
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        self.0.hold();
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.unhold();
+    }
+}
+
+pub(super) fn alloc(info: &BdevInfo, blocks: Blocks) -> Result<DmaBuf, AllocError> {
+    let bytes = blocks.bytes(info.block_size).ok_or(AllocError::Overflow)?;
+    DmaBuf::zeroed(bytes, info.align.max(1))
+}
+
+impl<M: DescMode, S: DescState> fmt::Debug for BdevDesc<M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BdevDesc")
+            .field("core", &self.hold.0)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: DescMode> fmt::Debug for SharedDesc<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedDesc")
+            .field("core", &self.hold.0)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for DescCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DescCore")
+            .field("bdev", &self.info.name)
+            .field("removed", &self.is_removed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,356 @@
+//! One operation: its slot, from submission to completion.
+//!
+//! ```text
+//!          1            2 (0)                3                   4
+//!   Idle ─────► start ────────► Submitted ─────────────► Done ────────► Idle
+//!                 │ ▲ 2 (-ENOMEM)            5             ▲
+//!                 │ └────────── Waiting ◄────┐             │
+//!                 │                │ io_wait_callback      │
+//!                 └── 2 (other) ───┴───────────────────────┘
+//!   1: ChannelCore::take_op   2: submit   3: io_done_callback   4: take_result, or at once if detached
+//! ```
+//!
+//! A slot is a fixed place in memory: SPDK has pointers to it (the callback's argument, the iovec array, the entry in
+//! the queue of waiters), and it owns what the I/O touches. Slots belong to their channel and are used again.
+//! -ENOMEM is not an error: the slot waits in SPDK's queue and is submitted again (contract B-60, B-61).
+
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::channel::ChannelCore;
+use crate::env::DmaBuf;
+use crate::error::{Errno, IoError, IoType, NvmeStatus};
+use crate::module::RequestData;
+use crate::panic::contain;
+use crate::units::{Blocks, Lba};
+
+/// What an operation owns while it is in flight.
+#[derive(Debug, Default)]
+pub enum Payload {
+    /// No data.
+    #[default]
+    None,
+    /// A buffer of ours.
+    Dma(DmaBuf),
+    /// The data of a request to a bdev of ours, which it keeps alive.
+    Request(RequestData),
+}
+
+impl Payload {
+    /// Calls `each` with the address and length of every piece of memory, in order.
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(*mut c_void, usize)) {
+        match self {
+            Self::None => {}
+            Self::Dma(buf) => each(buf.as_ptr(), buf.len()),
+            Self::Request(data) => data.for_each(each),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Waiting,
+    Submitted,
+    Done,
+}
+
+/// # Invariants
+///
+/// - While `phase` is `Waiting` or `Submitted`, SPDK has a pointer to the slot, and `iovs` and `wait` are not touched
+///   by us.
+/// - While `phase` is not `Idle`, `channel` holds the core that the slot belongs to.
+pub(super) struct Op {
+    phase: Cell<Phase>,
+    /// The future is gone: nobody wants the result.
+    detached: Cell<bool>,
+    channel: Cell<Option<Rc<ChannelCore>>>,
+    io: Cell<IoType>,
+    lba: Cell<Lba>,
+    blocks: Cell<Blocks>,
+    payload: Cell<Payload>,
+    result: Cell<Option<Result<(), IoError>>>,
+    waker: Cell<Option<Waker>>,
+    /// Ours alone, since some modules change it in place while the I/O runs (B-41). Keeps its capacity.
+    iovs: UnsafeCell<Vec<libc::iovec>>,
+    wait: UnsafeCell<spdk_sys::spdk_bdev_io_wait_entry>,
+}
+
+impl Op {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Cell::new(Phase::Idle),
+            detached: Cell::new(false),
+            channel: Cell::new(None),
+            io: Cell::new(IoType::Read),
+            lba: Cell::new(Lba(0)),
+            blocks: Cell::new(Blocks(0)),
+            payload: Cell::new(Payload::None),
+            result: Cell::new(None),
+            waker: Cell::new(None),
+            iovs: UnsafeCell::new(Vec::new()),
+            // SAFETY: the C struct has only pointers and flags, for which zeroes are valid.
+            wait: UnsafeCell::new(unsafe { std::mem::zeroed() }),
+        }
+    }
+
+    fn fail(&self, make: impl FnOnce(IoType, Lba) -> IoError) -> IoError {
+        make(self.io.get(), self.lba.get())
+    }
+}
+
+/// A slot in use: what a future holds. Dropping it detaches the operation.
+pub(super) struct Flight(NonNull<Op>);
+
+impl Flight {
+    /// Starts an operation that was checked, on the channel's thread.
+    pub(super) fn start(
+        channel: &Rc<ChannelCore>,
+        io: IoType,
+        lba: Lba,
+        blocks: Blocks,
+        payload: Payload,
+    ) -> Self {
+        let slot = channel.take_op();
+        // SAFETY: slots live as long as their channel, which `op.channel` keeps from the next lines on.
+        let op = unsafe { slot.as_ref() };
+        op.io.set(io);
+        op.lba.set(lba);
+        op.blocks.set(blocks);
+        // SAFETY: the slot was idle, so SPDK has no pointer to the array.
+        let iovs = unsafe { &mut *op.iovs.get() };
+        iovs.clear();
+        payload.for_each(&mut |base, len| {
+            iovs.push(libc::iovec {
+                iov_base: base,
+                iov_len: len,
+            });
+        });
+        op.payload.set(payload);
+        op.detached.set(false);
+        op.channel.set(Some(Rc::clone(channel)));
+        channel.begin_io();
+        submit(slot, channel);
+        Self(slot)
+    }
+
+    /// The result and what the operation owned, if it is done; else `waker` will be woken.
+    pub(super) fn poll(self, waker: &Waker) -> Result<(Result<(), IoError>, Payload), Self> {
+        let op = self.op();
+        if op.phase.get() != Phase::Done {
+            let same = op.waker.take().filter(|have| have.will_wake(waker));
+            op.waker.set(Some(same.unwrap_or_else(|| waker.clone())));
+            return Err(self);
+        }
+        let result = op.result.take().unwrap_or(Ok(()));
+        let payload = op.payload.take();
+        // `drop` gives the slot back.
+        drop(self);
+        Ok((result, payload))
+    }
+
+    fn op(&self) -> &Op {
+        // SAFETY: the slot is not idle, so `channel` keeps its memory.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let op = self.op();
+        drop(op.waker.take());
+        if op.phase.get() == Phase::Done {
+            recycle(self.0);
+        } else {
+            op.detached.set(true);
+        }
+    }
+}
+
+/// Gives the operation to SPDK, for the first time or again. On the channel's thread.
+fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>) {
+    // SAFETY: the slot is not idle, so its channel keeps its memory.
+    let op = unsafe { slot.as_ref() };
+    let Some((raw, desc)) = channel.raw() else {
+        return finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+    };
+    // Set first: some errors complete inside the call (B-71).
+    op.phase.set(Phase::Submitted);
+    let (lba, blocks) = (op.lba.get().0, op.blocks.get().0);
+    let done = Some(io_done_callback as unsafe extern "C" fn(_, _, _));
+    let arg = slot.as_ptr().cast::<c_void>();
+    // SAFETY: SPDK did not have the array until now, so nobody changes it.
+    let iovs = unsafe { &mut *op.iovs.get() };
+    let (iov, count) = (iovs.as_mut_ptr(), iovs.len() as i32);
+    let rc = match op.io.get() {
+        // SAFETY (for all six): descriptor and channel are open and of this thread, by the invariant of
+        // `ChannelCore`; range, length and alignment were checked; the array, the memory it names and the slot stay
+        // where they are until the callback.
+        IoType::Read => unsafe {
+            spdk_sys::spdk_bdev_readv_blocks(desc, raw, iov, count, lba, blocks, done, arg)
+        },
+        // SAFETY: as above; the descriptor is writable, by its type.
+        IoType::Write => unsafe {
+            spdk_sys::spdk_bdev_writev_blocks(desc, raw, iov, count, lba, blocks, done, arg)
+        },
+        // SAFETY: as above.
+        IoType::Unmap => unsafe {
+            spdk_sys::spdk_bdev_unmap_blocks(desc, raw, lba, blocks, done, arg)
+        },
+        // SAFETY: as above.
+        IoType::WriteZeroes => unsafe {
+            spdk_sys::spdk_bdev_write_zeroes_blocks(desc, raw, lba, blocks, done, arg)
+        },
+        // SAFETY: as above.
+        IoType::Flush => unsafe {
+            spdk_sys::spdk_bdev_flush_blocks(desc, raw, lba, blocks, done, arg)
+        },
+        // SAFETY: as above.
+        IoType::Reset => unsafe { spdk_sys::spdk_bdev_reset(desc, raw, done, arg) },
+    };
+    match Errno::check(rc) {
+        // Submitted; it may even be done.
+        Ok(()) => {}
+        Err(errno) if errno.code() == libc::ENOMEM => wait(slot, channel, raw),
+        Err(errno) => finish(
+            slot,
+            Err(op.fail(|io, lba| IoError::Submit { io, lba, errno })),
+        ),
+    }
+}
+
+/// Waits for a `spdk_bdev_io`. Right after an -ENOMEM on this thread, as B-61 demands.
+fn wait(slot: NonNull<Op>, channel: &Rc<ChannelCore>, raw: *mut spdk_sys::spdk_io_channel) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    op.phase.set(Phase::Waiting);
+    let entry = op.wait.get();
+    // SAFETY: the submission failed, so SPDK does not have the entry, and nobody else writes it.
+    unsafe {
+        (*entry).bdev = channel.desc.bdev().as_ptr();
+        (*entry).cb_fn = Some(io_wait_callback);
+        (*entry).cb_arg = slot.as_ptr().cast();
+    }
+    // SAFETY: bdev and channel are alive, and the entry stays in its slot until the callback.
+    let rc = unsafe { spdk_sys::spdk_bdev_queue_io_wait(channel.desc.bdev().as_ptr(), raw, entry) };
+    if rc != 0 {
+        // One came free in between: again, after whoever is below us on the stack.
+        channel.home.send(Box::new(move || resubmit(slot)));
+    }
+}
+
+/// Submits a waiting operation, unless its future is gone: then nobody wants it done.
+fn resubmit(slot: NonNull<Op>) {
+    // SAFETY: the slot waits, so it is not idle.
+    let op = unsafe { slot.as_ref() };
+    let Some(channel) = channel_of(op) else {
+        return;
+    };
+    if op.detached.get() {
+        return finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+    }
+    submit(slot, &channel);
+}
+
+/// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more.
+fn finish(slot: NonNull<Op>, result: Result<(), IoError>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    let channel = channel_of(op);
+    op.result.set(Some(result));
+    op.phase.set(Phase::Done);
+    let waker = op.waker.take();
+    if op.detached.get() {
+        recycle(slot);
+    }
+    if let Some(channel) = channel {
+        channel.end_io();
+    }
+    // Last: it may run the task on the spot, which may start the next operation.
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Brings a slot that is done back to its channel.
+fn recycle(slot: NonNull<Op>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    op.result.set(None);
+    op.phase.set(Phase::Idle);
+    let payload = op.payload.take();
+    if let Some(channel) = op.channel.take() {
+        channel.give_op(slot);
+        // The channel may go here, and the slot with it.
+    }
+    // Runs destructors of the user's at the very end.
+    drop(payload);
+}
+
+fn channel_of(op: &Op) -> Option<Rc<ChannelCore>> {
+    let channel = op.channel.take();
+    op.channel.set(channel.clone());
+    channel
+}
+
+/// # Safety
+///
+/// SPDK calls this exactly once for each submission that returned 0, on the channel's thread (B-70), with the slot
+/// that it was submitted with.
+unsafe extern "C" fn io_done_callback(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    arg: *mut c_void,
+) {
+    contain("the completion of an I/O", || {
+        let Some(slot) = NonNull::new(arg.cast::<Op>()) else {
+            return;
+        };
+        let mut status = NvmeStatus { sct: 0, sc: 0 };
+        if !success {
+            let (mut cdw0, mut sct, mut sc) = (0, 0, 0);
+            // SAFETY: the I/O is completed and not freed yet.
+            unsafe {
+                spdk_sys::spdk_bdev_io_get_nvme_status(
+                    bdev_io,
+                    &raw mut cdw0,
+                    &raw mut sct,
+                    &raw mut sc,
+                );
+            }
+            status = NvmeStatus {
+                sct: sct as u8,
+                sc: sc as u8,
+            };
+        }
+        // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters (B-62):
+        // nothing is borrowed here.
+        unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+        // SAFETY: the slot was submitted, so it is not idle.
+        let op = unsafe { slot.as_ref() };
+        let result = match success {
+            true => Ok(()),
+            false => Err(op.fail(|io, lba| IoError::Failed {
+                io,
+                lba,
+                blocks: op.blocks.get(),
+                status,
+            })),
+        };
+        finish(slot, result);
+    });
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the thread that queued the entry, with the slot of that entry.
+unsafe extern "C" fn io_wait_callback(arg: *mut c_void) {
+    contain("an I/O that waited for memory", || {
+        if let Some(slot) = NonNull::new(arg.cast::<Op>()) {
+            resubmit(slot);
+        }
+    });
+}

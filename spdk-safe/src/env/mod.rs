@@ -1,0 +1,37 @@
+//! SPDK's environment: memory that devices may read and write.
+//!
+//! C header: `include/spdk/env.h`.
+
+mod dma_buf;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use dma_buf::{AllocError, DmaBuf};
+
+/// Set while DPDK's memory is mapped; the other bits count the buffers in it.
+const UP: usize = 1 << (usize::BITS - 1);
+static STATE: AtomicUsize = AtomicUsize::new(0);
+
+/// Buffers may be made from now on.
+pub(crate) fn set_up() {
+    STATE.fetch_or(UP, Ordering::AcqRel);
+}
+
+/// No more buffers. Whether there are none left, so that the memory may be unmapped.
+pub(crate) fn set_down() -> bool {
+    STATE.fetch_and(!UP, Ordering::AcqRel) & !UP == 0
+}
+
+/// Counts a buffer in; false when the environment is not up.
+fn enter() -> bool {
+    if STATE.fetch_add(1, Ordering::AcqRel) & UP == 0 {
+        leave();
+        return false;
+    }
+    true
+}
+
+/// Counts a buffer out.
+fn leave() {
+    STATE.fetch_sub(1, Ordering::AcqRel);
+}

@@ -1,0 +1,58 @@
+//! Bdevs, as their implementer: a block device in safe Rust.
+//!
+//! C header: `include/spdk/bdev_module.h`. How to write one:
+//!
+//! - a `static MODULE: BdevModule`, given to the app builder with `.module(&MODULE)`;
+//! - a type that implements [`BlockDevice`]: its state for each thread, and what to do with a [`Request`];
+//! - [`BlockDeviceBuilder::register`], on the app thread.
+//!
+//! | here | C |
+//! | --- | --- |
+//! | [`BdevModule`] | `struct spdk_bdev_module` |
+//! | [`BlockDevice`] | `struct spdk_bdev_fn_table` |
+//! | [`RegisteredBdev`] | `struct spdk_bdev`, from `spdk_bdev_register` to `spdk_bdev_unregister` |
+//! | [`Request`] | `struct spdk_bdev_io`, from `submit_request` to `spdk_bdev_io_complete` |
+//!
+//! SPDK's part API (several bdevs on one base) is not wrapped.
+
+mod bdev_module;
+mod register;
+mod request;
+mod vtable;
+
+use std::rc::Rc;
+
+pub use bdev_module::BdevModule;
+pub use register::{BlockDeviceBuilder, RegisteredBdev, UnregisterBdev};
+pub use request::{
+    DataRequest, OtherRequest, RangeRequest, Request, RequestData, RequestStatus, ResetRequest,
+};
+
+pub(crate) use register::{names, registered, unregister_all};
+
+use crate::error::{ChannelError, IoType};
+
+/// A block device.
+///
+/// One value serves all threads; what belongs to one thread is in [`Channel`](Self::Channel).
+pub trait BlockDevice: Send + Sync + 'static {
+    /// State of one SPDK thread, such as the channels of the bdevs below. Made and dropped on that thread.
+    type Channel: 'static;
+
+    /// Makes the state for the thread that is current.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`]: whoever asked gets no channel.
+    fn create_channel(&self) -> Result<Self::Channel, ChannelError>;
+
+    /// Whether the device does this kind of I/O. Asked once, at registration (contract M-21). READ and WRITE it must.
+    fn supports(&self, io: IoType) -> bool {
+        matches!(io, IoType::Read | IoType::Write)
+    }
+
+    /// Takes a request. It completes it, now or later, by consuming it; a request that is dropped fails.
+    ///
+    /// A read comes with its memory.
+    fn submit(&self, channel: &Rc<Self::Channel>, request: Request);
+}

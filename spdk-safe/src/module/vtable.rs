@@ -1,0 +1,271 @@
+//! The C side of a block device: one trampoline for each function that SPDK calls.
+//!
+//! C type: `struct spdk_bdev_fn_table`, and the create and destroy callbacks of `spdk_io_device_register`.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+
+use super::BlockDevice;
+use super::register::Node;
+use super::request::{Request, io_type};
+use crate::panic::contain;
+use crate::thread::Home;
+
+/// What SPDK keeps for us behind each channel.
+pub(super) struct ChannelContext<D: BlockDevice> {
+    node: *const Node<D>,
+    /// From `Rc::into_raw`.
+    channel: *const D::Channel,
+    home: Home,
+}
+
+/// The function table of devices of type `D`.
+pub(super) struct Vtable<D>(std::marker::PhantomData<D>);
+
+impl<D: BlockDevice> Vtable<D> {
+    /// SPDK keeps a pointer to it, which is why it is a constant that can be promoted to a static.
+    pub(super) const TABLE: spdk_sys::spdk_bdev_fn_table = {
+        // SAFETY: the struct has only nullable function pointers, for which zeroes are valid.
+        let mut table: spdk_sys::spdk_bdev_fn_table = unsafe { std::mem::zeroed() };
+        table.destruct = Some(destruct_callback::<D>);
+        table.submit_request = Some(submit_request_callback::<D>);
+        table.io_type_supported = Some(io_type_supported_callback::<D>);
+        table.get_io_channel = Some(get_io_channel_callback::<D>);
+        table
+    };
+}
+
+/// # Safety
+///
+/// SPDK calls this when the bdev is unregistered, no descriptor of it is open and no channel is left; `ctxt` is the
+/// bdev's [`Node`]. A positive answer: `spdk_bdev_destruct_done` will follow (M-25).
+unsafe extern "C" fn destruct_callback<D: BlockDevice>(ctxt: *mut c_void) -> c_int {
+    // SAFETY: the node's address is the key that the io_device was registered with. Its callback comes on this
+    // thread, after the last channel on any thread is gone (T-43).
+    unsafe { spdk_sys::spdk_io_device_unregister(ctxt, Some(device_gone_callback::<D>)) };
+    1
+}
+
+/// # Safety
+///
+/// SPDK calls this once, after `destruct_callback` unregistered the io_device whose key is the bdev's [`Node`].
+pub(super) unsafe extern "C" fn device_gone_callback<D: BlockDevice>(key: *mut c_void) {
+    contain("the destructor of a block device", || {
+        // SAFETY: by this function's contract nobody uses the node any more; it came from `Box::into_raw`.
+        let node = unsafe { Box::from_raw(key.cast::<Node<D>>()) };
+        node.destroy();
+    });
+}
+
+/// # Safety
+///
+/// SPDK calls this while the bdev is being registered; `ctxt` is the bdev's [`Node`].
+unsafe extern "C" fn io_type_supported_callback<D: BlockDevice>(
+    ctxt: *mut c_void,
+    raw: spdk_sys::spdk_bdev_io_type,
+) -> bool {
+    // SAFETY: by this function's contract.
+    let node = unsafe { &*ctxt.cast::<Node<D>>() };
+    io_type(raw.0 as i32).is_some_and(|io| {
+        contain("BlockDevice::supports", || node.device().supports(io)).unwrap_or(false)
+    })
+}
+
+/// # Safety
+///
+/// SPDK calls this on the thread that wants a channel, while a descriptor is open; `ctxt` is the bdev's [`Node`].
+unsafe extern "C" fn get_io_channel_callback<D: BlockDevice>(
+    ctxt: *mut c_void,
+) -> *mut spdk_sys::spdk_io_channel {
+    // SAFETY: the node's address is the key of the io_device.
+    unsafe { spdk_sys::spdk_get_io_channel(ctxt) }
+}
+
+/// # Safety
+///
+/// SPDK calls this on the thread of the new channel; `key` is the bdev's [`Node`], and `ctx` has room for a
+/// [`ChannelContext`].
+pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
+    key: *mut c_void,
+    ctx: *mut c_void,
+) -> c_int {
+    // SAFETY: by this function's contract; the node outlives its io_device.
+    let node = unsafe { &*key.cast::<Node<D>>() };
+    let Ok(home) = Home::current() else {
+        return -libc::EINVAL;
+    };
+    match contain("BlockDevice::create_channel", || {
+        node.device().create_channel()
+    }) {
+        Some(Ok(channel)) => {
+            let context = ChannelContext::<D> {
+                node,
+                channel: Rc::into_raw(Rc::new(channel)),
+                home,
+            };
+            // SAFETY: SPDK allocated as many bytes as the io_device was registered with, aligned like malloc's.
+            unsafe { ctx.cast::<ChannelContext<D>>().write(context) };
+            0
+        }
+        Some(Err(error)) => {
+            crate::log::error(&format!("no channel for bdev {:?}: {error}", node.name()));
+            -libc::EIO
+        }
+        None => -libc::EIO,
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this once for each channel that was created, on its thread; `ctx` is its [`ChannelContext`].
+pub(super) unsafe extern "C" fn destroy_channel_callback<D: BlockDevice>(
+    _key: *mut c_void,
+    ctx: *mut c_void,
+) {
+    contain("the destructor of a block device's channel", || {
+        // SAFETY: `create_channel_callback` wrote it, and nobody will use it again.
+        let context = unsafe { ctx.cast::<ChannelContext<D>>().read() };
+        // SAFETY: the pointer is from `Rc::into_raw`, and this is its thread.
+        drop(unsafe { Rc::from_raw(context.channel) });
+    });
+}
+
+/// # Safety
+///
+/// SPDK calls this on the channel's thread with a request that it has not given us before, or that we completed with
+/// NOMEM (M-30 to M-32).
+unsafe extern "C" fn submit_request_callback<D: BlockDevice>(
+    ch: *mut spdk_sys::spdk_io_channel,
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+) {
+    // SAFETY: by this function's contract.
+    let raw = unsafe { read(bdev_io) };
+    if io_type(raw.type_) == Some(crate::error::IoType::Read) {
+        // SAFETY: this channel's node is alive while it has a channel.
+        let block_size = unsafe { context::<D>(ch).as_ref() }.node().block_size();
+        let Some(bytes) = crate::units::Blocks(raw.num_blocks).bytes(block_size) else {
+            // SAFETY: the request is ours and nobody else has it.
+            return unsafe { fail(bdev_io) };
+        };
+        // SAFETY: on the channel's thread. The callback comes at once if the memory is there and aligned (M-33).
+        unsafe { spdk_sys::spdk_bdev_io_get_buf(bdev_io, Some(get_buf_callback::<D>), bytes.0) };
+        return;
+    }
+    // SAFETY: by this function's contract.
+    unsafe { dispatch::<D>(ch, bdev_io) };
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the channel's thread, after `spdk_bdev_io_get_buf` for a READ.
+unsafe extern "C" fn get_buf_callback<D: BlockDevice>(
+    ch: *mut spdk_sys::spdk_io_channel,
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+) {
+    if success {
+        // SAFETY: the request is still ours, and its memory is there.
+        unsafe { dispatch::<D>(ch, bdev_io) };
+    } else {
+        // SAFETY: the request is still ours, and nobody else has it.
+        unsafe { fail(bdev_io) };
+    }
+}
+
+/// Hands a request to the device.
+///
+/// # Safety
+///
+/// As [`submit_request_callback`]; a READ has its memory.
+unsafe fn dispatch<D: BlockDevice>(
+    ch: *mut spdk_sys::spdk_io_channel,
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+) {
+    // SAFETY: by this function's contract.
+    let raw = unsafe { read(bdev_io) };
+    // SAFETY: the channel is alive, and so is its context.
+    let context = unsafe { context::<D>(ch).as_ref() };
+    let (Some(io), true) = (
+        NonNull::new(bdev_io),
+        fits(&raw, context.node().block_size()),
+    ) else {
+        // SAFETY: the request is ours and nobody else has it.
+        return unsafe { fail(bdev_io) };
+    };
+    // SAFETY: by this function's contract nobody else has taken the request over.
+    let request = unsafe { Request::take(io, &raw, context.home) };
+    // The channel's state is counted: the device may keep it beyond this call, and beyond SPDK's channel.
+    // SAFETY: the pointer is from `Rc::into_raw`, and the channel has not been destroyed.
+    unsafe { Rc::increment_strong_count(context.channel) };
+    // SAFETY: the count just added is handed to this `Rc`.
+    let channel = unsafe { Rc::from_raw(context.channel) };
+    // A panic drops the request, which fails it.
+    contain("BlockDevice::submit", || {
+        context.node().device().submit(&channel, request)
+    });
+}
+
+/// Whether the memory of a request is as long as its range: the bdev layer does not check it (B-41).
+fn fits(raw: &spdk_sys::spdk_shim_request, block_size: u32) -> bool {
+    use crate::error::IoType::{Read, Write};
+    if !matches!(io_type(raw.type_), Some(Read | Write)) {
+        return true;
+    }
+    let mut len = 0_u64;
+    for at in 0..usize::try_from(raw.iovcnt).unwrap_or(0) {
+        // SAFETY: a READ or WRITE that was submitted has `iovcnt` entries.
+        let part = unsafe { (*raw.iovs.add(at)).iov_len };
+        len = len.saturating_add(part as u64);
+    }
+    crate::units::Blocks(raw.num_blocks).bytes(block_size) == Some(crate::units::Bytes(len))
+}
+
+/// # Safety
+///
+/// `bdev_io` is a request that is not completed.
+unsafe fn read(bdev_io: *mut spdk_sys::spdk_bdev_io) -> spdk_sys::spdk_shim_request {
+    let mut raw = spdk_sys::spdk_shim_request {
+        bdev_ctxt: ptr::null_mut(),
+        iovs: ptr::null_mut(),
+        offset_blocks: 0,
+        num_blocks: 0,
+        iovcnt: 0,
+        type_: 0,
+    };
+    // SAFETY: by this function's contract; the shim only reads.
+    unsafe { spdk_sys::spdk_shim_request_read(bdev_io, &raw mut raw) };
+    raw
+}
+
+/// # Safety
+///
+/// `bdev_io` is a request that is not completed, and nobody else will complete it.
+unsafe fn fail(bdev_io: *mut spdk_sys::spdk_bdev_io) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        spdk_sys::spdk_bdev_io_complete(
+            bdev_io,
+            spdk_sys::spdk_bdev_io_status::SPDK_BDEV_IO_STATUS_FAILED,
+        );
+    }
+}
+
+/// # Safety
+///
+/// `ch` is a channel of an io_device of ours for `D`. The result is valid until it is destroyed.
+unsafe fn context<D: BlockDevice>(
+    ch: *mut spdk_sys::spdk_io_channel,
+) -> NonNull<ChannelContext<D>> {
+    // SAFETY: by this function's contract.
+    let raw = unsafe { spdk_sys::spdk_shim_channel_ctx(ch) };
+    // SAFETY: it points right behind `ch`.
+    unsafe { NonNull::new_unchecked(raw.cast()) }
+}
+
+impl<D: BlockDevice> ChannelContext<D> {
+    fn node(&self) -> &Node<D> {
+        // SAFETY: the node is destroyed only after the last channel (`device_gone_callback`).
+        unsafe { &*self.node }
+    }
+}

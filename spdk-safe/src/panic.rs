@@ -1,0 +1,48 @@
+//! Keeps panics out of C (design rule 6).
+//!
+//! Every `extern "C"` function of this crate runs the user's code, and its own, inside [`contain`]. A panic is
+//! logged and counted there, and the caller decides what failed because of it: an I/O, a call, a poller.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::log;
+
+static CONTAINED: AtomicU64 = AtomicU64::new(0);
+
+/// How many panics were kept from unwinding into C since the process began.
+#[must_use]
+pub fn contained_panics() -> u64 {
+    CONTAINED.load(Ordering::Relaxed)
+}
+
+/// Runs `f`; a panic is logged as coming from `what`, counted, and turned into `None`.
+pub(crate) fn contain<R>(what: &str, f: impl FnOnce() -> R) -> Option<R> {
+    // What `f` left half-done is reachable only through handles that the caller marks as failed.
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            CONTAINED.fetch_add(1, Ordering::Relaxed);
+            log::error(&format!("panic in {what}: {}", message(&*payload)));
+            discard(payload);
+            None
+        }
+    }
+}
+
+/// The text of a panic, if it has one.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
+}
+
+/// Drops a payload, whose destructor is the user's and may panic too.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+}

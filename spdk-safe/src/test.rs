@@ -1,0 +1,224 @@
+//! The test harness: one SPDK for all tests of a process.
+//!
+//! DPDK initialises once per process, and `cargo test` runs tests on threads of its own. So the first test starts an
+//! app on an OS thread that stays, and each test is sent there as a closure and runs to its end before the next one.
+//! A panic in a test fails that test alone. After each one the harness checks that nothing was left open.
+//!
+//! ```
+//! use spdk_safe::prelude::*;
+//! use spdk_safe::test::Harness;
+//!
+//! static SPDK: Harness = Harness::new(&[]); // one in a test binary, with the bdev modules that it needs
+//!
+//! // in a #[test]:
+//! SPDK.run(async |spdk| {
+//!     MallocBdev::builder("m").blocks(8).create(&spdk).await.unwrap();
+//!     MallocBdev::delete(&spdk, "m").await.unwrap();
+//! });
+//! ```
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::app::{App, LogLevel, Pools, Spdk};
+use crate::error::AppError;
+use crate::module::BdevModule;
+use crate::units::Mib;
+use crate::{bdev, module};
+
+/// How long a test may take to let go of what it opened, after it has returned.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// An SPDK that the tests of a process share.
+#[derive(Debug)]
+pub struct Harness {
+    modules: &'static [&'static BdevModule],
+}
+
+type Job = Box<dyn FnOnce(Spdk) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// The running app, and how to reach it.
+struct Shared {
+    queue: Mutex<Queue>,
+    thread: Mutex<Option<JoinHandle<Result<(), AppError>>>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    waker: Option<Waker>,
+    quit: bool,
+}
+
+static SHARED: OnceLock<Shared> = OnceLock::new();
+
+impl Harness {
+    /// A harness that registers `modules`. It is started by the first [`run`](Self::run).
+    #[must_use]
+    pub const fn new(modules: &'static [&'static BdevModule]) -> Self {
+        Self { modules }
+    }
+
+    /// Runs `test` on the app thread, and returns what it returned.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of the test; if the test left a descriptor or a bdev of ours open; if SPDK did not start.
+    pub fn run<T: Send + 'static>(&self, test: impl AsyncFnOnce(Spdk) -> T + Send + 'static) -> T {
+        let shared = SHARED.get_or_init(|| start(self.modules));
+        let (send, result) = mpsc::channel();
+        let job: Job = Box::new(move |spdk| {
+            Box::pin(async move {
+                let outcome = Caught(Box::pin(async move { test(spdk).await })).await;
+                let outcome = match (outcome, left_open().await) {
+                    (Ok(_), Some(open)) => {
+                        Err(Box::new(format!("the test left open: {open}")) as Box<dyn Any + Send>)
+                    }
+                    (outcome, _) => outcome,
+                };
+                let _ = send.send(outcome);
+            })
+        });
+        let waker = {
+            let mut queue = lock(&shared.queue);
+            queue.jobs.push_back(job);
+            queue.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        match result.recv() {
+            Ok(Ok(value)) => value,
+            Ok(Err(payload)) => resume_unwind(payload),
+            Err(_) => match lock(&shared.thread).take().map(JoinHandle::join) {
+                Some(Ok(Err(error))) => panic!("the test harness ended: {error}"),
+                _ => panic!("the test harness ended before the test did; SPDK's log says why"),
+            },
+        }
+    }
+}
+
+/// What the test left open, after the grace that closing takes.
+async fn left_open() -> Option<String> {
+    let deadline = Instant::now() + GRACE;
+    loop {
+        let open: Vec<_> = module::names()
+            .into_iter()
+            .chain(bdev::open_names())
+            .collect();
+        if open.is_empty() {
+            return None;
+        }
+        if Instant::now() >= deadline {
+            bdev::revoke_all();
+            return Some(open.join(", "));
+        }
+        crate::app::yield_now().await;
+    }
+}
+
+fn start(modules: &'static [&'static BdevModule]) -> Shared {
+    // Destructors of C libraries run at exit, and must not find reactors running.
+    // SAFETY: `stop_at_exit` is a plain function that lives for ever.
+    unsafe { libc::atexit(stop_at_exit) };
+    let thread = std::thread::Builder::new()
+        .name("spdk-test".into())
+        .spawn(move || {
+            let mut builder = App::builder("spdk-test")
+                .no_huge()
+                .no_pci()
+                .memory(Mib(512))
+                .pools(Pools::small())
+                .log_level(LogLevel::Warn);
+            for module in modules {
+                builder = builder.module(module);
+            }
+            builder.run(async |spdk| {
+                while let Some(job) = next_job().await {
+                    job(spdk.clone()).await;
+                }
+            })
+        })
+        .expect("an OS thread for the test harness");
+    Shared {
+        queue: Mutex::default(),
+        thread: Mutex::new(Some(thread)),
+    }
+}
+
+/// The next test; `None` when the process ends.
+async fn next_job() -> Option<Job> {
+    // Set right after the thread was spawned.
+    let shared = SHARED.wait_for();
+    poll_fn(|cx| {
+        let mut queue = lock(&shared.queue);
+        if queue.quit {
+            return Poll::Ready(None);
+        }
+        if let Some(job) = queue.jobs.pop_front() {
+            return Poll::Ready(Some(job));
+        }
+        queue.waker = Some(cx.waker().clone());
+        Poll::Pending
+    })
+    .await
+}
+
+trait WaitFor<T> {
+    fn wait_for(&self) -> &T;
+}
+
+impl<T> WaitFor<T> for OnceLock<T> {
+    /// `OnceLock::wait`, which is newer than our oldest compiler.
+    fn wait_for(&self) -> &T {
+        loop {
+            match self.get() {
+                Some(value) => return value,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+}
+
+extern "C" fn stop_at_exit() {
+    let Some(shared) = SHARED.get() else {
+        return;
+    };
+    let waker = {
+        let mut queue = lock(&shared.queue);
+        queue.quit = true;
+        queue.waker.take()
+    };
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    if let Some(thread) = lock(&shared.thread).take() {
+        let _ = thread.join();
+    }
+}
+
+/// A future whose panic is its output.
+struct Caught<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Caught<F> {
+    type Output = std::thread::Result<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(payload) => Poll::Ready(Err(payload)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

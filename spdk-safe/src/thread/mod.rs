@@ -1,0 +1,110 @@
+//! SPDK threads: who runs, and what belongs to whom.
+//!
+//! C header: `include/spdk/thread.h`. An SPDK thread is not an OS thread: several share one, and only one of them
+//! is *current* while it is polled. What SPDK ties to a thread is `!Send` here (through [`ThreadBound`], which the
+//! compiler's message names), remembers its SPDK thread, and checks it with one pointer compare wherever SPDK
+//! itself would abort, leak or corrupt (contract 0.2).
+//!
+//! | here | C |
+//! | --- | --- |
+//! | [`Poller`] | `struct spdk_poller` |
+//! | `Home` | `struct spdk_thread *`, and that it is current |
+//! | `app_thread` | the app thread, and messages to it |
+
+pub(crate) mod app_thread;
+mod poller;
+pub(crate) mod registry;
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+pub use poller::{Poller, PollerStatus};
+
+use crate::error::ThreadError;
+
+/// Marks what belongs to one SPDK thread: neither `Send` nor `Sync`.
+///
+/// To use such a thing elsewhere, send a closure to its thread, or make another one there.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ThreadBound(PhantomData<*const ()>);
+
+impl ThreadBound {
+    pub(crate) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// The SPDK thread that a handle belongs to.
+///
+/// # Invariants
+///
+/// Made only from the thread that was current. The pointer is compared and sent to, never dereferenced by us;
+/// SPDK keeps the thread while it has the channel or poller that the handle stands for (T-09).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Home(NonNull<spdk_sys::spdk_thread>);
+
+impl Home {
+    /// The thread that is current on this OS thread.
+    pub(crate) fn current() -> Result<Self, ThreadError> {
+        // SAFETY: spdk_get_thread() reads a thread-local and may be called anywhere, also before SPDK is up.
+        let raw = unsafe { spdk_sys::spdk_get_thread() };
+        NonNull::new(raw).map(Self).ok_or(ThreadError::NoThread)
+    }
+
+    /// Whether this thread is current: the check of design rule 2.
+    pub(crate) fn check(self) -> Result<(), ThreadError> {
+        if Self::current()? == self {
+            Ok(())
+        } else {
+            Err(ThreadError::WrongThread)
+        }
+    }
+
+    /// Runs `job` on this thread: now if it is current, else by message.
+    ///
+    /// # Safety
+    ///
+    /// The thread must not have exited: SPDK aborts the process on a message to such a thread (T-20). It has not
+    /// while it holds a channel or a poller (T-09), so pass on only while you hold one there.
+    pub(crate) unsafe fn run(self, job: Box<dyn FnOnce()>) {
+        if self.check().is_ok() {
+            job();
+            return;
+        }
+        // SAFETY: by this function's contract.
+        unsafe { self.post(job) };
+    }
+
+    /// Runs `job` on this thread, which is current, after what runs now.
+    pub(crate) fn send(self, job: Box<dyn FnOnce()>) {
+        debug_assert!(self.check().is_ok());
+        // SAFETY: the thread is current, so it has not exited.
+        unsafe { self.post(job) };
+    }
+
+    /// # Safety
+    ///
+    /// The thread has not exited.
+    unsafe fn post(self, job: Box<dyn FnOnce()>) {
+        let ctx = Box::into_raw(Box::new(job)).cast();
+        // SAFETY: by this function's contract. `ctx` is what `run_job_callback` expects.
+        let rc =
+            unsafe { spdk_sys::spdk_thread_send_msg(self.0.as_ptr(), Some(run_job_callback), ctx) };
+        if rc != 0 {
+            // Only old versions answer; the job, and what it was to release, is lost rather than run elsewhere.
+            crate::log::error(&format!(
+                "a message to an SPDK thread was refused ({rc}); a handle leaks"
+            ));
+        }
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the thread that the message was sent to, with the `ctx` of that message: a pointer
+/// from `Box::into_raw(Box::new(job))`.
+unsafe extern "C" fn run_job_callback(ctx: *mut std::ffi::c_void) {
+    // SAFETY: by this function's contract.
+    let job = unsafe { Box::from_raw(ctx.cast::<Box<dyn FnOnce()>>()) };
+    crate::panic::contain("a message", job);
+}

@@ -1,0 +1,169 @@
+//! Pollers: a closure that SPDK calls again and again on one thread.
+//!
+//! C functions: `spdk_poller_register_named`, `spdk_poller_unregister` (contract T-30 to T-36).
+
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::registry::{self, Held};
+use super::{Home, ThreadBound};
+use crate::error::ThreadError;
+use crate::panic::contain;
+
+/// What a poller did in one call; SPDK's busy and idle statistics count it (T-31).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PollerStatus {
+    /// Nothing to do.
+    Idle,
+    /// Did some work.
+    Busy,
+}
+
+/// A registered poller; dropping it unregisters it.
+///
+/// It may be dropped anywhere: inside its own closure, on another SPDK thread (the unregistration travels home),
+/// or after its thread has let go of it. A panic in the closure is contained and logged, and the poller does not
+/// run again.
+#[must_use = "a poller runs until it is dropped"]
+pub struct Poller {
+    inner: Rc<Inner>,
+    _bound: ThreadBound,
+}
+
+/// # Invariants
+///
+/// While `raw` is not null, SPDK holds a pointer to this `Inner` that owns one strong count.
+struct Inner {
+    raw: Cell<*mut spdk_sys::spdk_poller>,
+    home: Home,
+    /// Touched only by `poll_callback`, which does not nest: `running` says so.
+    closure: UnsafeCell<Box<dyn FnMut() -> PollerStatus>>,
+    running: Cell<bool>,
+    faulted: Cell<bool>,
+}
+
+impl Poller {
+    /// Registers `closure` on the current SPDK thread, to be called in every iteration of its loop, or, with a
+    /// `period`, that often. Periods are whole microseconds; shorter ones become one.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadError::NoThread`] when no SPDK thread is current.
+    pub fn register(
+        period: Option<Duration>,
+        closure: impl FnMut() -> PollerStatus + 'static,
+    ) -> Result<Self, ThreadError> {
+        let home = Home::current()?;
+        let inner = Rc::new(Inner {
+            raw: Cell::new(ptr::null_mut()),
+            home,
+            closure: UnsafeCell::new(Box::new(closure)),
+            running: Cell::new(false),
+            faulted: Cell::new(false),
+        });
+        let micros = period.map_or(0, |p| {
+            u64::try_from(p.as_micros()).unwrap_or(u64::MAX).max(1)
+        });
+        let ctx = Rc::into_raw(Rc::clone(&inner)).cast_mut().cast::<c_void>();
+        // SAFETY: an SPDK thread is current, and `ctx` stays valid until `unregister` gives its count back.
+        let raw = unsafe {
+            spdk_sys::spdk_poller_register_named(Some(poll_callback), ctx, micros, c"rust".as_ptr())
+        };
+        if raw.is_null() {
+            // SAFETY: SPDK took no pointer, so the count that `into_raw` leaked is ours again.
+            drop(unsafe { Rc::from_raw(ctx.cast::<Inner>()) });
+            return Err(ThreadError::NoThread);
+        }
+        // INVARIANT: SPDK has `ctx` now.
+        inner.raw.set(raw);
+        registry::add(&inner);
+        Ok(Self {
+            inner,
+            _bound: ThreadBound::new(),
+        })
+    }
+
+    /// Whether the closure panicked; it has not been called since.
+    #[must_use]
+    pub fn is_faulted(&self) -> bool {
+        self.inner.faulted.get()
+    }
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        if self.inner.raw.get().is_null() {
+            return;
+        }
+        let inner = Rc::clone(&self.inner);
+        // SAFETY: the poller is registered, so its thread has not exited (T-09).
+        unsafe { self.inner.home.run(Box::new(move || inner.unregister())) };
+    }
+}
+
+impl Held for Inner {
+    fn home(&self) -> Home {
+        self.home
+    }
+
+    fn release(&self) {
+        self.unregister();
+    }
+}
+
+impl Inner {
+    /// On the home thread only. The caller holds a strong count, since SPDK's is given up here.
+    fn unregister(&self) {
+        let mut raw = self.raw.replace(ptr::null_mut());
+        if raw.is_null() {
+            return;
+        }
+        // SAFETY: `raw` is registered and its thread is current: SPDK will not enter the callback again (T-32).
+        unsafe { spdk_sys::spdk_poller_unregister(&raw mut raw) };
+        // SAFETY: by the type invariant SPDK owned one strong count, and it has let go of the pointer.
+        // `poll_callback`, if it is below us on the stack, holds a count of its own.
+        unsafe { Rc::decrement_strong_count(ptr::from_ref(self)) };
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this on the thread that registered the poller, with the `Inner` that it was registered with.
+unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
+    let inner = ctx.cast::<Inner>().cast_const();
+    // SAFETY: by the type invariant `ctx` is alive with a count of SPDK's; this adds one for the call, since the
+    // closure may drop the `Poller`.
+    unsafe { Rc::increment_strong_count(inner) };
+    // SAFETY: the count just added is handed to this `Rc`.
+    let inner = unsafe { Rc::from_raw(inner) };
+    if inner.faulted.get() || inner.running.replace(true) {
+        return 0;
+    }
+    let status = contain("a poller", || {
+        // SAFETY: `running` was false, so no other call is inside the closure; only this function touches it.
+        let closure = unsafe { &mut *inner.closure.get() };
+        closure()
+    });
+    inner.running.set(false);
+    match status {
+        Some(PollerStatus::Busy) => 1,
+        Some(PollerStatus::Idle) => 0,
+        None => {
+            inner.faulted.set(true);
+            inner.unregister();
+            0
+        }
+    }
+}
+
+impl std::fmt::Debug for Poller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poller")
+            .field("home", &self.inner.home)
+            .field("faulted", &self.inner.faulted.get())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! What a thread still holds, so that it can let go of it before it exits.
+//!
+//! SPDK forces a thread out five seconds after it was told to exit, and leaks what it held (T-10); a handle that
+//! is dropped after that would touch freed memory. So each handle that SPDK ties to a thread is listed here, and
+//! whoever ends the thread calls [`drain`] first. A drained handle is inert: its calls are clean errors, its drop
+//! does nothing.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+use super::Home;
+
+/// Something that SPDK ties to a thread.
+pub(crate) trait Held {
+    /// The thread.
+    fn home(&self) -> Home;
+    /// Gives it back to SPDK, now or as soon as nothing is in flight. On the home thread only.
+    fn release(&self);
+}
+
+thread_local! {
+    static HELD: RefCell<Vec<Weak<dyn Held>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lists `held`; it is on its home thread now.
+pub(crate) fn add(held: &Rc<impl Held + 'static>) {
+    let held: Weak<dyn Held> = Rc::downgrade(held) as Weak<dyn Held>;
+    HELD.with_borrow_mut(|list| {
+        // Forget the dead where the list would grow, which keeps the cost of an entry constant.
+        if list.len() == list.capacity() {
+            list.retain(|entry| entry.strong_count() != 0);
+        }
+        list.push(held);
+    });
+}
+
+/// Releases all that `home`, which is current, still holds. Returns how many there were.
+pub(crate) fn drain(home: Home) -> usize {
+    let mine = |entry: &Rc<dyn Held>| entry.home() == home;
+    let held: Vec<Rc<dyn Held>> =
+        HELD.with_borrow(|list| list.iter().filter_map(Weak::upgrade).filter(mine).collect());
+    // Nothing is borrowed here: `release` calls SPDK, and SPDK may call us.
+    held.iter().for_each(|entry| entry.release());
+    held.len()
+}
