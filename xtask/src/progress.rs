@@ -1,6 +1,6 @@
 //! Steps of a long set-up: a live line on a terminal, plain lines in a log.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -57,7 +57,7 @@ impl Progress {
                 bar.reset_elapsed();
                 bar.set_message(self.line());
             }
-            None => eprintln!("{}", self.line()),
+            None => plain(&self.line()),
         }
     }
 
@@ -73,7 +73,11 @@ impl Progress {
             Some(bar) => bar.set_message(self.line()),
             None if self.spoke.elapsed() >= HEARTBEAT => {
                 self.spoke = Instant::now();
-                eprintln!("{} {} s", self.line(), self.began.elapsed().as_secs());
+                plain(&format!(
+                    "{} {} s",
+                    self.line(),
+                    self.began.elapsed().as_secs()
+                ));
             }
             None => {}
         }
@@ -92,7 +96,7 @@ impl Progress {
         );
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => plain(&line),
         }
         self.step = 0;
     }
@@ -112,4 +116,9 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A log that nobody reads any more is no reason to give up a build, as `eprintln!` would.
+fn plain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Lines of the log that an error shows.
 const TAIL: usize = 15;
+/// Lines further up that an error shows if they look like the cause.
+const CAUSES: usize = 5;
 
 /// A program of a set-up that did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -74,14 +76,7 @@ impl Log {
     ) -> Result<String, RunError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let fail = |how: String, text: &str, path: &Path| {
-            let mut tail: Vec<String> = text
-                .lines()
-                .rev()
-                .filter(|l| !l.trim().is_empty())
-                .take(TAIL)
-                .map(String::from)
-                .collect();
-            tail.reverse();
+            let tail = telling_lines(text);
             RunError {
                 what: what.to_owned(),
                 how,
@@ -129,6 +124,26 @@ impl Log {
     }
 }
 
+/// The last lines, after those further up that look like the cause: builds run several programs at once, and
+/// some programs end an error with a page of usage.
+fn telling_lines(text: &str) -> Vec<String> {
+    const SIGNS: [&str; 5] = ["error:", "ERROR", "EAL: ", "E: ", "*** "];
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let (before, last) = lines.split_at(lines.len().saturating_sub(TAIL));
+    let is_cause = |line: &&&str| SIGNS.iter().any(|sign| line.contains(sign));
+    let mut telling: Vec<String> = before
+        .iter()
+        .filter(is_cause)
+        .take(CAUSES)
+        .map(|l| (*l).to_owned())
+        .collect();
+    if !telling.is_empty() {
+        telling.push("[...]".to_owned());
+    }
+    telling.extend(last.iter().map(|l| (*l).to_owned()));
+    telling
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +171,17 @@ mod tests {
             error.contains(&dir.path().join("log").display().to_string()),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_cause_further_up_is_shown_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Log::create(&dir.path().join("log"), None).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo fine; echo 'x.c:1: error: no'; seq 1 40; exit 1"]);
+        let error = log.run("x", &mut command, &mut |_| {}).unwrap_err();
+        assert_eq!(error.tail[..2], ["x.c:1: error: no", "[...]"]);
+        assert_eq!(error.tail.len(), TAIL + 2);
     }
 
     #[test]

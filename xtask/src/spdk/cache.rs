@@ -19,6 +19,8 @@ use rustix::fs::{FlockOperation, flock};
 use super::error::{Context, Error};
 use crate::locate::COMPLETE_MARKER;
 
+const FAILED_LOG: &str = "failed.log";
+
 /// The cache, locked: we are the only builder.
 #[derive(Debug)]
 pub(crate) struct Locked {
@@ -94,12 +96,13 @@ impl Locked {
             _ => {}
         }
         std::fs::rename(staged, &prefix).context("cannot create", &prefix)?;
+        let _ = std::fs::remove_file(self.root.join(FAILED_LOG));
         Ok(prefix)
     }
 
     /// Keeps the log of a build that failed; returns where.
     pub(crate) fn keep_log(&self, log: &Path) -> PathBuf {
-        let kept = self.root.join("failed.log");
+        let kept = self.root.join(FAILED_LOG);
         match std::fs::rename(log, &kept) {
             Ok(()) => kept,
             Err(_) => log.to_owned(),

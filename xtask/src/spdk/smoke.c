@@ -5,6 +5,9 @@
  *
  * Usage: smoke CONFIG.json
  */
+#define _GNU_SOURCE
+#include <sched.h>
+
 #include "spdk/stdinc.h"
 #include "spdk/bdev.h"
 #include "spdk/env.h"
@@ -86,13 +89,23 @@ int
 main(int argc, char **argv)
 {
 	struct spdk_app_opts opts;
-	int rc;
+	cpu_set_t allowed;
+	char core[16];
+	int cpu = 0, rc;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: %s CONFIG.json\n", argv[0]);
 		return 2;
 	}
+	/* The first CPU that we may use: a container may not have CPU 0. */
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
+		while (cpu < CPU_SETSIZE - 1 && !CPU_ISSET(cpu, &allowed)) {
+			cpu++;
+		}
+	}
+	snprintf(core, sizeof(core), "[%d]", cpu);
 	spdk_app_opts_init(&opts);
+	opts.reactor_mask = core;
 	opts.name = "smoke";
 	opts.json_config_file = argv[1];
 	opts.rpc_addr = NULL;

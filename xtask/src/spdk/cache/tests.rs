@@ -67,6 +67,9 @@ fn a_prefix_appears_whole_and_replaces_an_older_one() {
     let dir = tempfile::tempdir().unwrap();
     put(&dir.path().join("spdk-x/old"), "");
     let locked = take(dir.path());
+    put(&dir.path().join("log"), "what went wrong");
+    let kept = locked.keep_log(&dir.path().join("log"));
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "what went wrong");
     let staged = locked.work().unwrap().join("prefix");
     put(&staged.join("new"), "");
     let prefix = locked.publish(&staged, "spdk-x").unwrap();
