@@ -91,7 +91,6 @@ fn run(cli: Cli, host: &Host) -> Result<ExitCode> {
             setup::ensure(host)?;
             let mut command = cargo([
                 "run",
-                "--quiet",
                 "--release",
                 "--package",
                 "spdk-raid",

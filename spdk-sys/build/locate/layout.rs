@@ -17,7 +17,7 @@ const NEEDED_ARCHIVES: [&str; 4] = [
 ];
 const NEEDED_HEADERS: [&str; 3] = ["spdk/bdev.h", "spdk/config.h", "spdk/version.h"];
 
-/// What [`SPDK_DIR`] names, judged by what is in it.
+/// What `SPDK_DIR` names, judged by what is in it.
 pub(super) fn spdk_dir(dir: &Path) -> Result<(Spdk, Kind), LocateError> {
     if !dir.is_absolute() {
         return Err(LocateError::Relative(dir.to_owned()));

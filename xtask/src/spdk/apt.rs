@@ -68,7 +68,6 @@ pub(crate) fn archives(etc_apt: &Path) -> Result<Vec<String>, Error> {
 #[derive(Debug, Default)]
 struct Entry {
     uris: Vec<String>,
-    suites: Vec<String>,
     components: Vec<String>,
     disabled: bool,
 }
@@ -76,11 +75,7 @@ struct Entry {
 impl Entry {
     /// Whether it may be an entry of Debian's own. (Whether it is, the signature tells.)
     fn is_debian(&self) -> bool {
-        let security = self
-            .suites
-            .iter()
-            .all(|s| s.ends_with("-security") || s.contains('/'));
-        !self.disabled && !security && self.components.iter().any(|c| c == "main")
+        !self.disabled && self.components.iter().any(|c| c == "main")
     }
 }
 
@@ -114,7 +109,6 @@ fn deb822(text: &str) -> Vec<Entry> {
         let words = value.split_whitespace().map(String::from);
         match field.as_str() {
             "uris" => entry.uris.extend(words),
-            "suites" => entry.suites.extend(words),
             "components" => entry.components.extend(words),
             "enabled" => entry.disabled = matches!(value.trim(), "no" | "false" | "0"),
             _ => {}
@@ -137,8 +131,7 @@ fn one_line(text: &str) -> Vec<Entry> {
         let mut words = rest.split_whitespace().map(String::from);
         Some(Entry {
             uris: vec![words.next()?],
-            suites: vec![words.next()?],
-            components: words.collect(),
+            components: words.skip(1).collect(),
             disabled: false,
         })
     };
