@@ -66,8 +66,12 @@ mod lazy;
 mod loom;
 pub mod raw;
 mod spawner;
+#[cfg(feature = "spdk")]
+pub mod spdk;
 mod stats;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod time;
 mod yield_now;
 

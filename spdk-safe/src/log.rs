@@ -18,7 +18,7 @@ fn write(level: spdk_sys::spdk_log_level, message: &str) {
     // shim passes `text` as an argument of "%s".
     unsafe {
         spdk_sys::spdk_shim_log(
-            level.0 as i32,
+            level.0,
             c"spdk-safe".as_ptr(),
             0,
             c"rust".as_ptr(),

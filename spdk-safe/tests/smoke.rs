@@ -5,7 +5,11 @@ static SPDK: Harness = Harness::new(&[]);
 #[test]
 fn a() {
     SPDK.run(async |spdk| {
-        MallocBdev::builder("m").blocks(1024).create(&spdk).await.unwrap();
+        MallocBdev::builder("m")
+            .blocks(1024)
+            .create(&spdk)
+            .await
+            .unwrap();
         let desc = BdevDesc::open(&spdk, "m").read_write().unwrap();
         println!("{:?}", desc.info());
         let ch = desc.channel().unwrap();

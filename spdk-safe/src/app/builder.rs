@@ -386,7 +386,7 @@ impl Prepared {
             json_config_file: optional(&self.config),
             env_context: optional(&self.eal_args),
             mem_size_mib: self.mem_size_mib,
-            log_level: log_level.0 as i32,
+            log_level: log_level.0,
             no_huge: self.no_huge,
             no_pci: self.no_pci,
             msg_mempool_size: self.messages,

@@ -162,7 +162,6 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     }
 
     /// The half that may travel to other threads.
-    #[must_use]
     pub fn share(&self) -> SharedDesc<M> {
         SharedDesc {
             hold: self.hold.clone(),

@@ -186,9 +186,9 @@ fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>) {
     let iovs = unsafe { &mut *op.iovs.get() };
     let (iov, count) = (iovs.as_mut_ptr(), iovs.len() as i32);
     let rc = match op.io.get() {
-        // SAFETY (for all six): descriptor and channel are open and of this thread, by the invariant of
+        // SAFETY: descriptor and channel are open and of this thread, by the invariant of
         // `ChannelCore`; range, length and alignment were checked; the array, the memory it names and the slot stay
-        // where they are until the callback.
+        // where they are until the callback. (The same holds for all six.)
         IoType::Read => unsafe {
             spdk_sys::spdk_bdev_readv_blocks(desc, raw, iov, count, lba, blocks, done, arg)
         },
@@ -228,11 +228,12 @@ fn wait(slot: NonNull<Op>, channel: &Rc<ChannelCore>, raw: *mut spdk_sys::spdk_i
     let op = unsafe { slot.as_ref() };
     op.phase.set(Phase::Waiting);
     let entry = op.wait.get();
-    // SAFETY: the submission failed, so SPDK does not have the entry, and nobody else writes it.
-    unsafe {
-        (*entry).bdev = channel.desc.bdev().as_ptr();
-        (*entry).cb_fn = Some(io_wait_callback);
-        (*entry).cb_arg = slot.as_ptr().cast();
+    {
+        // SAFETY: the submission failed, so SPDK does not have the entry; the borrow ends before SPDK gets it.
+        let entry = unsafe { &mut *entry };
+        entry.bdev = channel.desc.bdev().as_ptr();
+        entry.cb_fn = Some(io_wait_callback);
+        entry.cb_arg = slot.as_ptr().cast();
     }
     // SAFETY: bdev and channel are alive, and the entry stays in its slot until the callback.
     let rc = unsafe { spdk_sys::spdk_bdev_queue_io_wait(channel.desc.bdev().as_ptr(), raw, entry) };

@@ -54,11 +54,13 @@ impl BdevModule {
             return;
         }
         let raw = self.raw.get().cast::<spdk_sys::spdk_bdev_module>();
-        // SAFETY: we won `adding`, so nobody else writes; the struct is zeroed, as SPDK wants it.
-        unsafe {
-            (*raw).name = self.name.as_ptr();
-            (*raw).module_init = Some(module_init_callback);
-            (*raw).get_ctx_size = Some(get_ctx_size_callback);
+        {
+            // SAFETY: we won `adding`, so nobody else has a pointer to the struct; it is zeroed, which is valid for
+            // it, and how SPDK wants it.
+            let module = unsafe { &mut *raw };
+            module.name = self.name.as_ptr();
+            module.module_init = Some(module_init_callback);
+            module.get_ctx_size = Some(get_ctx_size_callback);
         }
         // SAFETY: SPDK is not up yet (the app builder calls this), and the struct is static.
         unsafe { spdk_sys::spdk_bdev_module_list_add(raw) };

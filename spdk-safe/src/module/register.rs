@@ -122,7 +122,7 @@ impl BlockDeviceBuilder {
             state: Mutex::new(State::default()),
             unregistering: AtomicBool::new(false),
         });
-        let node = Box::into_raw(Box::new(Node {
+        let mut node = Box::new(Node {
             device,
             bdev: ptr::null_mut(),
             is_bdev: true,
@@ -130,13 +130,13 @@ impl BlockDeviceBuilder {
             name: c_name,
             product: c_product,
             registration: Arc::clone(&registration),
-        }));
-        // SAFETY: `node` is fresh, and ours alone until SPDK gets it below.
-        let (name, product) = unsafe { ((*node).name.as_ptr(), (*node).product.as_ptr()) };
+        });
+        // The heap's addresses: they stay when the node becomes a raw pointer.
+        let (name, product) = (node.name.as_ptr(), node.product.as_ptr());
         let desc = spdk_sys::spdk_shim_bdev_desc {
             name: name.cast_mut(),
             product_name: product.cast_mut(),
-            ctxt: node.cast(),
+            ctxt: (&raw mut *node).cast(),
             module: module_raw,
             fn_table: &Vtable::<D>::TABLE,
             num_blocks: self.blocks.0,
@@ -148,15 +148,14 @@ impl BlockDeviceBuilder {
         // SAFETY: the strings live in the node, which outlives the bdev; the table is static.
         let bdev = unsafe { spdk_sys::spdk_shim_bdev_alloc(&raw const desc) };
         if bdev.is_null() {
-            // SAFETY: nobody else has the node.
-            drop(unsafe { Box::from_raw(node) });
             return Err(BdevError::Refused {
                 name: self.name,
                 errno: Errno::new(libc::ENOMEM),
             });
         }
-        // SAFETY: as above.
-        unsafe { (*node).bdev = bdev };
+        node.bdev = bdev;
+        // From here on it is SPDK's, until `device_gone_callback`.
+        let node = Box::into_raw(node);
         // SAFETY: the app thread is current. The key, the node, lives until `device_gone_callback`.
         unsafe {
             spdk_sys::spdk_io_device_register(
@@ -363,7 +362,7 @@ impl<D: BlockDevice> Node<D> {
     }
 
     /// The end: drops the device, tells SPDK and whoever waits. Nobody else has the node.
-    pub(super) fn destroy(self: Box<Self>) {
+    pub(super) fn destroy(self) {
         let Self {
             device,
             bdev,
@@ -372,7 +371,7 @@ impl<D: BlockDevice> Node<D> {
             product,
             registration,
             ..
-        } = *self;
+        } = self;
         // First, so that what it holds below is free when the waiters hear of it.
         contain("the destructor of a block device", || drop(device));
         if is_bdev {

@@ -109,7 +109,6 @@ impl DataRequest {
     }
 
     /// The memory, for an I/O below: clone it for several. The request is not completed before all are dropped.
-    #[must_use]
     pub fn data(&self) -> RequestData {
         RequestData::new(&self.handle)
     }
@@ -351,12 +350,10 @@ impl RequestData {
 
     /// Calls `each` with the address and length of every piece of memory, in order.
     pub(crate) fn for_each(&self, each: &mut dyn FnMut(*mut c_void, usize)) {
-        for at in 0..self.count {
-            // SAFETY: the request is not completed while `self` lives, and until then its iovec array stays; it has
-            // `count` entries.
-            let iov = unsafe { *self.iovs.add(at) };
-            each(iov.iov_base, iov.iov_len);
-        }
+        // SAFETY: the request is not completed while `self` lives, and until then its iovec array stays; it has
+        // `count` entries.
+        let iovs = unsafe { pieces(self.iovs, self.count) };
+        iovs.iter().for_each(|iov| each(iov.iov_base, iov.iov_len));
     }
 
     fn context(&self) -> &RequestContext {
@@ -389,6 +386,19 @@ impl Drop for RequestData {
             tell(self.io, home, status);
         }
     }
+}
+
+/// The iovec array of a request; empty if it has none.
+///
+/// # Safety
+///
+/// `iovs` is null or has `count` entries, which nobody changes while the slice is used.
+pub(super) unsafe fn pieces<'a>(iovs: *const libc::iovec, count: usize) -> &'a [libc::iovec] {
+    if iovs.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: by this function's contract.
+    unsafe { std::slice::from_raw_parts(iovs, count) }
 }
 
 impl fmt::Debug for Handle {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::BlockDevice;
 use super::register::Node;
-use super::request::{Request, io_type};
+use super::request::{Request, io_type, pieces};
 use crate::panic::contain;
 use crate::thread::Home;
 
@@ -31,7 +31,7 @@ impl<D: BlockDevice> Vtable<D> {
         table.destruct = Some(destruct_callback::<D>);
         table.submit_request = Some(submit_request_callback::<D>);
         table.io_type_supported = Some(io_type_supported_callback::<D>);
-        table.get_io_channel = Some(get_io_channel_callback::<D>);
+        table.get_io_channel = Some(get_io_channel_callback);
         table
     };
 }
@@ -54,7 +54,7 @@ pub(super) unsafe extern "C" fn device_gone_callback<D: BlockDevice>(key: *mut c
     contain("the destructor of a block device", || {
         // SAFETY: by this function's contract nobody uses the node any more; it came from `Box::into_raw`.
         let node = unsafe { Box::from_raw(key.cast::<Node<D>>()) };
-        node.destroy();
+        Node::destroy(*node);
     });
 }
 
@@ -75,9 +75,7 @@ unsafe extern "C" fn io_type_supported_callback<D: BlockDevice>(
 /// # Safety
 ///
 /// SPDK calls this on the thread that wants a channel, while a descriptor is open; `ctxt` is the bdev's [`Node`].
-unsafe extern "C" fn get_io_channel_callback<D: BlockDevice>(
-    ctxt: *mut c_void,
-) -> *mut spdk_sys::spdk_io_channel {
+unsafe extern "C" fn get_io_channel_callback(ctxt: *mut c_void) -> *mut spdk_sys::spdk_io_channel {
     // SAFETY: the node's address is the key of the io_device.
     unsafe { spdk_sys::spdk_get_io_channel(ctxt) }
 }
@@ -142,8 +140,8 @@ unsafe extern "C" fn submit_request_callback<D: BlockDevice>(
     // SAFETY: by this function's contract.
     let raw = unsafe { read(bdev_io) };
     if io_type(raw.type_) == Some(crate::error::IoType::Read) {
-        // SAFETY: this channel's node is alive while it has a channel.
-        let block_size = unsafe { context::<D>(ch).as_ref() }.node().block_size();
+        // SAFETY: by this function's contract.
+        let block_size = unsafe { context::<D>(ch) }.node().block_size();
         let Some(bytes) = crate::units::Blocks(raw.num_blocks).bytes(block_size) else {
             // SAFETY: the request is ours and nobody else has it.
             return unsafe { fail(bdev_io) };
@@ -184,8 +182,8 @@ unsafe fn dispatch<D: BlockDevice>(
 ) {
     // SAFETY: by this function's contract.
     let raw = unsafe { read(bdev_io) };
-    // SAFETY: the channel is alive, and so is its context.
-    let context = unsafe { context::<D>(ch).as_ref() };
+    // SAFETY: by this function's contract.
+    let context = unsafe { context::<D>(ch) };
     let (Some(io), true) = (
         NonNull::new(bdev_io),
         fits(&raw, context.node().block_size()),
@@ -212,12 +210,11 @@ fn fits(raw: &spdk_sys::spdk_shim_request, block_size: u32) -> bool {
     if !matches!(io_type(raw.type_), Some(Read | Write)) {
         return true;
     }
-    let mut len = 0_u64;
-    for at in 0..usize::try_from(raw.iovcnt).unwrap_or(0) {
-        // SAFETY: a READ or WRITE that was submitted has `iovcnt` entries.
-        let part = unsafe { (*raw.iovs.add(at)).iov_len };
-        len = len.saturating_add(part as u64);
-    }
+    // SAFETY: a READ or WRITE that was submitted and not completed has `iovcnt` entries, and is ours to look at.
+    let iovs = unsafe { pieces(raw.iovs, usize::try_from(raw.iovcnt).unwrap_or(0)) };
+    let len = iovs
+        .iter()
+        .fold(0_u64, |sum, iov| sum.saturating_add(iov.iov_len as u64));
     crate::units::Blocks(raw.num_blocks).bytes(block_size) == Some(crate::units::Bytes(len))
 }
 
@@ -253,14 +250,12 @@ unsafe fn fail(bdev_io: *mut spdk_sys::spdk_bdev_io) {
 
 /// # Safety
 ///
-/// `ch` is a channel of an io_device of ours for `D`. The result is valid until it is destroyed.
-unsafe fn context<D: BlockDevice>(
-    ch: *mut spdk_sys::spdk_io_channel,
-) -> NonNull<ChannelContext<D>> {
+/// `ch` is a channel of an io_device of ours for `D`, and is not destroyed while the result is used.
+unsafe fn context<'a, D: BlockDevice>(ch: *mut spdk_sys::spdk_io_channel) -> &'a ChannelContext<D> {
     // SAFETY: by this function's contract.
     let raw = unsafe { spdk_sys::spdk_shim_channel_ctx(ch) };
-    // SAFETY: it points right behind `ch`.
-    unsafe { NonNull::new_unchecked(raw.cast()) }
+    // SAFETY: `create_channel_callback` wrote it, and nobody changes it before the channel is destroyed.
+    unsafe { &*raw.cast() }
 }
 
 impl<D: BlockDevice> ChannelContext<D> {

@@ -16,6 +16,7 @@ mod poller;
 pub(crate) mod registry;
 
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
 pub use poller::{Poller, PollerStatus};
@@ -107,4 +108,28 @@ unsafe extern "C" fn run_job_callback(ctx: *mut std::ffi::c_void) {
     // SAFETY: by this function's contract.
     let job = unsafe { Box::from_raw(ctx.cast::<Box<dyn FnOnce()>>()) };
     crate::panic::contain("a message", job);
+}
+
+/// The id of the SPDK thread that is current on this OS thread (`spdk_thread_get_id`); `None` if none is.
+///
+/// Ids are never used again, unlike the addresses of threads.
+#[must_use]
+pub fn current_id() -> Option<NonZeroU64> {
+    let home = Home::current().ok()?;
+    // SAFETY: the thread is current, so it exists.
+    NonZeroU64::new(unsafe { spdk_sys::spdk_thread_get_id(home.0.as_ptr()) })
+}
+
+/// The time in ticks (`spdk_get_ticks`).
+#[must_use]
+pub fn ticks() -> u64 {
+    // SAFETY: reads the CPU's counter.
+    unsafe { spdk_sys::spdk_get_ticks() }
+}
+
+/// Ticks in a second (`spdk_get_ticks_hz`); 0 before SPDK is up.
+#[must_use]
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: reads a number that DPDK measured when it started.
+    unsafe { spdk_sys::spdk_get_ticks_hz() }
 }

@@ -1,0 +1,209 @@
+//! The executor on an SPDK thread: attached as a poller, told apart by SPDK's thread, timed by its ticks.
+//!
+//! ```text
+//!                 1                          2
+//!  (no executor) ───► attached, n handles ──────► detached: live tasks dropped, later spawns say Closed
+//!                          │      ▲                   ▲
+//!                          └──────┘ attach again      │
+//!                          └───── the app ends ───────┘
+//!  1: attach   2: the last `Attached` is dropped
+//! ```
+//!
+//! There is one executor on each SPDK thread. Its futures need not be `Send`, so the SPDK thread must stay on the
+//! OS thread on which the executor was attached; if a scheduler moves it, the poller sees that before it touches
+//! anything, says so in the log once, and runs nothing any more.
+//!
+//! # Examples
+//! ```no_run
+//! use spdk_safe::prelude::*;
+//!
+//! App::builder("tasks").no_huge().no_pci().run(async |_spdk| {
+//!     let executor = spdk_exec::spdk::attach()?;
+//!     let one = executor.spawn(async { 1 });
+//!     let two = executor.spawn(async { 2 });
+//!     println!("{}", one.await? + two.await?);
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use core::cell::RefCell;
+use core::fmt;
+use core::num::{NonZeroU64, NonZeroUsize};
+use core::ops::Deref;
+use std::rc::{Rc, Weak};
+use std::thread_local;
+use std::vec::Vec;
+
+use spdk_safe::error::ThreadError;
+use spdk_safe::thread::{Poller, PollerStatus, current_id, ticks, ticks_per_second};
+
+use crate::{Budget, Clock, Host, LocalExecutor, Spawner, ThreadIdentity};
+
+/// How many tasks one call of the poller runs at most: other pollers of the thread wait meanwhile.
+const BUDGET: Budget = Budget(64);
+
+/// A handle to the executor of this SPDK thread; spawn through it.
+///
+/// It belongs to the thread that made it. When the last one is dropped the executor is detached, and drops the tasks
+/// that still live. Handles that survive the app are harmless: their spawns say closed.
+#[must_use = "the executor is detached when the last handle is dropped"]
+#[derive(Clone)]
+pub struct Attached {
+    attachment: Rc<Attachment>,
+    spawner: Spawner,
+}
+
+/// Attaches an executor to the current SPDK thread, or finds the one that is attached to it.
+///
+/// # Errors
+/// [`ThreadError::NoThread`] when no SPDK thread is current.
+pub fn attach() -> Result<Attached, ThreadError> {
+    let thread = current_id().ok_or(ThreadError::NoThread)?;
+    let found = ATTACHED.with_borrow_mut(|list| {
+        list.retain(|(_, attachment)| attachment.strong_count() != 0);
+        let mine = list.iter().find(|(id, _)| *id == thread);
+        mine.and_then(|(_, attachment)| attachment.upgrade())
+    });
+    if let Some(attached) = found.and_then(Attached::of) {
+        return Ok(attached);
+    }
+    let host = Host::bare().identity::<SpdkThread>().clock(&SPDK_TICKS);
+    let executor = LocalExecutor::with_host(host).map_err(|_| ThreadError::NoThread)?;
+    let attachment = Rc::new(Attachment::default());
+    attachment.executor.replace(Some(Rc::new(executor)));
+    attachment.poller.replace(Some(poller(&attachment)?));
+    let at_exit = Rc::downgrade(&attachment);
+    // Elsewhere than on the app thread nobody says when the thread ends; its owner drops the handles.
+    let _ = spdk_safe::app::at_exit(move || {
+        if let Some(attachment) = at_exit.upgrade() {
+            attachment.detach();
+        }
+    });
+    ATTACHED.with_borrow_mut(|list| {
+        list.retain(|(id, _)| *id != thread);
+        list.push((thread, Rc::downgrade(&attachment)));
+    });
+    Attached::of(attachment).ok_or(ThreadError::NoThread)
+}
+
+thread_local! {
+    /// The executors on the SPDK threads that this OS thread runs.
+    static ATTACHED: RefCell<Vec<(NonZeroU64, Weak<Attachment>)>> = const { RefCell::new(Vec::new()) };
+    /// Its address tells OS threads apart.
+    static HERE: u8 = const { 0 };
+}
+
+fn here() -> usize {
+    HERE.with(|here| core::ptr::from_ref(here).addr())
+}
+
+/// Both are taken out before they are dropped, so nothing is borrowed while user code runs.
+#[derive(Default)]
+struct Attachment {
+    executor: RefCell<Option<Rc<LocalExecutor>>>,
+    poller: RefCell<Option<Poller>>,
+}
+
+impl Attachment {
+    fn detach(&self) {
+        let poller = self.poller.take();
+        let executor = self.executor.take();
+        drop(poller);
+        // Drops the live tasks; if one of them is below us on the stack, its poll holds another count.
+        drop(executor);
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// The poller that drives `attachment`, on the current SPDK thread.
+fn poller(attachment: &Rc<Attachment>) -> Result<Poller, ThreadError> {
+    let weak = Rc::downgrade(attachment);
+    let home = here();
+    let mut moved = false;
+    Poller::register(None, move || {
+        if here() != home {
+            if !core::mem::replace(&mut moved, true) {
+                std::eprintln!(
+                    "spdk-exec: an SPDK thread with an executor was moved to another OS thread; its tasks stop"
+                );
+            }
+            return PollerStatus::Idle;
+        }
+        let executor = weak
+            .upgrade()
+            .and_then(|attachment| attachment.executor.borrow().clone());
+        match executor {
+            Some(executor) if executor.poll(BUDGET).is_busy() => PollerStatus::Busy,
+            _ => PollerStatus::Idle,
+        }
+    })
+}
+
+impl Attached {
+    /// `None` if the executor is closed.
+    fn of(attachment: Rc<Attachment>) -> Option<Self> {
+        let spawner = attachment
+            .executor
+            .borrow()
+            .as_ref()
+            .map(|executor| executor.spawner())?;
+        Some(Self {
+            attachment,
+            spawner,
+        })
+    }
+
+    /// What the executor has done so far; `None` once it is detached.
+    pub fn stats(&self) -> Option<crate::Stats> {
+        let executor = self.attachment.executor.borrow().clone();
+        executor.map(|executor| executor.stats())
+    }
+}
+
+impl Deref for Attached {
+    type Target = Spawner;
+
+    fn deref(&self) -> &Spawner {
+        &self.spawner
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached")
+            .field("attached", &self.attachment.executor.borrow().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// SPDK's threads, by their ids.
+struct SpdkThread;
+
+// SAFETY: an SPDK thread is current on one OS thread at a time, moves between them only through SPDK's own
+// synchronised rings, and its id is never given to another.
+unsafe impl ThreadIdentity for SpdkThread {
+    fn current() -> Option<NonZeroUsize> {
+        current_id().and_then(|id| NonZeroUsize::new(usize::try_from(id.get()).ok()?))
+    }
+}
+
+/// SPDK's clock.
+struct SpdkTicks;
+
+static SPDK_TICKS: SpdkTicks = SpdkTicks;
+
+impl Clock for SpdkTicks {
+    fn now(&self) -> u64 {
+        ticks()
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        ticks_per_second().max(1)
+    }
+}
