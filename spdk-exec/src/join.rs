@@ -26,7 +26,7 @@ use crate::raw::state::{DropHandle, JoinAccess};
 /// assert_eq!(executor.block_on(sum).unwrap(), 3);
 /// assert!(matches!(executor.block_on(never), Err(JoinError::Aborted)));
 /// ```
-#[must_use = "a JoinHandle does nothing unless awaited; call `detach` to let the task run on its own"]
+#[must_use = "await it for the task's output, or `detach` it to let the task run on its own"]
 pub struct JoinHandle<T> {
     /// None: the output was taken, or there never was a task.
     header: Option<HeaderRef>,
@@ -130,10 +130,6 @@ impl<T> Future for JoinHandle<T> {
         };
         let old = match header.state.open_join() {
             JoinAccess::Complete => return Poll::Ready(self.take_output(header)),
-            JoinAccess::Completing => {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
             JoinAccess::Empty => None,
             JoinAccess::Full => Some(read_join_waker(header)),
         };

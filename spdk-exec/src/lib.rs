@@ -81,7 +81,7 @@ pub use join::{JoinError, JoinHandle, Panic};
 pub use raw::engine::RunNow;
 #[cfg(feature = "alloc")]
 pub use spawner::RemoteSpawner;
-pub use spawner::{LocalSpawn, SpawnError, Spawner, run_now};
+pub use spawner::{LocalSpawn, SpawnError, Spawner, Travels, run_now};
 pub use stats::Stats;
 pub use storage::{Place, TaskSpace, TaskStorage};
 pub use time::{Elapsed, Interval, Sleep, Timeout};

@@ -192,9 +192,9 @@ impl RemoteSpawner {
     /// [`SpawnError::Closed`] if the executor is gone; `make` is dropped here then.
     pub fn spawn<C, F>(&self, make: C) -> Result<JoinHandle<F::Output>, SpawnError>
     where
-        C: FnOnce() -> F + Send + 'static,
+        C: FnOnce() -> F + Travels + 'static,
         F: Future + 'static,
-        F::Output: Send + 'static,
+        F::Output: Travels + 'static,
     {
         let header = self.engine.spawn_remote(self.epoch, |engine| {
             let header = engine.pool.acquire_remote();
@@ -219,6 +219,20 @@ impl fmt::Debug for RemoteSpawner {
             .finish_non_exhaustive()
     }
 }
+
+/// What can go from one thread to another: all that is `Send`.
+///
+/// It says what to do where that is not so, which `Send` itself can't.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't go to another thread",
+    label = "something in it is not `Send`",
+    note = "the closure runs on the executor's home thread: make there what is not `Send`, and give \
+            it only what is; let the future's output be `Send`, or drop it at home"
+)]
+pub trait Travels: Send {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Send> Travels for T {}
 
 /// Why a task was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

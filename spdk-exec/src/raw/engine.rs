@@ -566,7 +566,12 @@ impl Engine {
             while let Some(header) = self.home.owned.front() {
                 self.drop_task(header);
             }
-            if self.home.zombies.get() == 0 && self.shared.gate.is_empty() {
+            // In this order: no task is left whose wakes could be under way, then no visitor, who
+            // may have pushed a new task before it left.
+            if self.home.zombies.get() == 0
+                && self.shared.gate.is_empty()
+                && self.shared.remote.is_empty()
+            {
                 break;
             }
             spin();

@@ -32,12 +32,12 @@ mod frame;
 mod frame_cell;
 pub(crate) mod gate;
 pub(crate) mod header;
-mod owned;
+pub(crate) mod owned;
 mod panic;
 #[cfg(feature = "alloc")]
 pub(crate) mod pool;
-mod remote_queue;
-mod run_queue;
+pub(crate) mod remote_queue;
+pub(crate) mod run_queue;
 #[cfg(feature = "alloc")]
 pub(crate) mod shelf;
 #[cfg(feature = "alloc")]

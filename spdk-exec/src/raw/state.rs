@@ -33,7 +33,7 @@
 //! ```
 
 use crate::loom::atomic::{AtomicUsize, Ordering::*};
-use crate::loom::const_fn;
+use crate::loom::{const_fn, spin};
 
 /// In the remote queue, or about to be pushed by the thread that set it.
 const REMOTE: usize = 1 << 0;
@@ -101,8 +101,6 @@ pub(crate) enum JoinAccess {
     Empty,
     /// The cell is the caller's, and holds a waker.
     Full,
-    /// The task completes right now.
-    Completing,
     /// The output is there.
     Complete,
 }
@@ -260,7 +258,10 @@ impl State {
                 return JoinAccess::Complete;
             }
             if now & TAKING != 0 {
-                return JoinAccess::Completing;
+                // The home thread, and so not this one, is three instructions away from COMPLETE.
+                spin();
+                now = self.0.load(Acquire);
+                continue;
             }
             if now & JOIN_WAKER == 0 {
                 return JoinAccess::Empty;

@@ -57,6 +57,10 @@ pub(crate) struct TimerNode {
     _pin: PhantomPinned,
 }
 
+// SAFETY: only a `Sleep` holds one, and its spawner keeps that on its thread. (So the compiler says
+// that, once, where somebody tries to send a `Sleep`.)
+unsafe impl Send for TimerNode {}
+
 impl TimerNode {
     pub(crate) fn new(deadline: u64) -> Self {
         Self {

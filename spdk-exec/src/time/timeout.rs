@@ -23,7 +23,6 @@ pin_project! {
 
 /// The time limit passed before the future was ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Elapsed;
 
 impl<F: Future> Timeout<F> {
