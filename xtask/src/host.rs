@@ -46,7 +46,8 @@ impl Host {
             path,
             root: PathBuf::from("/"),
             is_root: rustix::process::geteuid().is_root(),
-            build_space: 600 << 20,
+            // 280 MB at its peak, with the tarball and the lists.
+            build_space: 400 << 20,
         }
     }
 

@@ -53,7 +53,7 @@ enum Task {
     ///
     /// Looks at SPDK_DIR, then at pkg-config, then in ${XDG_CACHE_HOME:-~/.cache}/spdk-sys. Finding none, it
     /// builds SPDK 20.07 with its DPDK: Debian has no SPDK package, but the `ceph` source package carries
-    /// one. Takes a minute or two and 600 MB while it builds, 15 MB after, and no privileges once the
+    /// one. Takes a minute or two and 400 MB while it builds, 9 MB after, and no privileges once the
     /// packages are there (it says which). Nothing outside the cache is changed.
     Spdk(SpdkArgs),
 }

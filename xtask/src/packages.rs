@@ -94,7 +94,7 @@ pub(crate) enum PackageError {
         list: String,
     },
     /// Nowhere to keep apt-get's log.
-    #[error("no log can be written to {}: {source}", .path.display())]
+    #[error("no log can be written to {}", .path.display())]
     Log {
         /// Its place.
         path: PathBuf,

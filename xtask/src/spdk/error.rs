@@ -102,7 +102,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Run(#[from] RunError),
     /// A file or folder of the build.
-    #[error("{what} {}: {source}", .path.display())]
+    #[error("{what} {}", .path.display())]
     Io {
         /// What was tried.
         what: &'static str,
