@@ -147,7 +147,7 @@ fn executors_close_while_threads_wake_spawn_and_abort() {
                 thread::spawn(move || {
                     start.wait();
                     waker.wake_by_ref();
-                    let spawned = remote.spawn(|| pending::<()>());
+                    let spawned = remote.spawn(pending::<()>);
                     waker.wake();
                     task.abort();
                     let own = LocalExecutor::new();
@@ -323,4 +323,23 @@ fn a_host_without_a_name_takes_every_wake_through_the_remote_queue() {
     assert_eq!(executor.stats().remote_wakes, 1);
     assert_eq!(executor.stats().local_wakes, 0);
     assert_eq!(executor.stats().alive, 0);
+}
+
+/// Shows that ThreadSanitizer reports a race in this program: run by name, it must fail.
+#[test]
+#[ignore = "a race, on purpose"]
+fn control_a_race() {
+    struct Shared(std::cell::UnsafeCell<usize>);
+    // SAFETY: wrong, on purpose.
+    unsafe impl Sync for Shared {}
+    static SHARED: Shared = Shared(std::cell::UnsafeCell::new(0));
+    let count = || {
+        for _ in 0..1_000 {
+            // SAFETY: in bounds; the race is the point.
+            unsafe { SHARED.0.get().write_volatile(1) };
+        }
+    };
+    let other = thread::spawn(count);
+    count();
+    other.join().unwrap();
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -14,7 +15,10 @@ struct Hand(AtomicU64);
 
 impl Hand {
     fn executor() -> (&'static Self, LocalExecutor) {
+        // For ever, and a leak checker finds them.
+        static ALL: Mutex<Vec<&'static Hand>> = Mutex::new(Vec::new());
         let clock: &'static Self = Box::leak(Box::new(Self(AtomicU64::new(100))));
+        ALL.lock().unwrap().push(clock);
         let executor = LocalExecutor::with_host(Host::thread().clock(clock)).unwrap();
         (clock, executor)
     }

@@ -10,7 +10,7 @@
 //!                              ▼                                            │
 //!                     ┌─────────────────┐ 1 claim  ┌──────────────┐         │
 //!                     │ vacant          ├─────────►│ claimed      │         │
-//!                     │ COMPLETE        │          │ +HANDLE      │         │
+//!                     │ COMPLETE        │          │ +OCCUPIED    │         │
 //!                     └─────────────────┘          └──────┬───────┘         │
 //!                                                         │ 2 publish       │
 //!                     ┌───────────────────────────────────▼───────┐         │
@@ -39,7 +39,7 @@ use crate::loom::{const_fn, spin};
 const REMOTE: usize = 1 << 0;
 /// No future any more (or never one): wakes do nothing.
 const COMPLETE: usize = 1 << 1;
-/// A `JoinHandle` exists, or the storage is claimed by a spawn that has not published yet.
+/// A `JoinHandle` exists.
 const HANDLE: usize = 1 << 2;
 /// The join waker's cell is full and belongs to whoever completes the task.
 const JOIN_WAKER: usize = 1 << 3;
@@ -54,8 +54,11 @@ const POOLED: usize = 1 << 7;
 /// The slot was made for a spawn from another thread, and goes back where those look for one.
 const DEPOT: usize = 1 << 8;
 
+/// From claim to vacate: between the last bit's end and vacate nobody may claim the header.
+const OCCUPIED: usize = 1 << 9;
+
 const KIND: usize = POOLED | DEPOT;
-const GENERATION_SHIFT: u32 = 9;
+const GENERATION_SHIFT: u32 = 10;
 
 /// How many low bits of the generation a waker carries: as many as a header's alignment leaves
 /// free in its address.
@@ -137,18 +140,19 @@ impl State {
     /// 1: makes the caller the owner of a vacant header; false if it is in use.
     pub(crate) fn claim(&self) -> bool {
         let now = self.0.load(Relaxed);
-        Snapshot(now).is_releasable()
+        now & OCCUPIED == 0
             && self
                 .0
                 // Acquire: the last user is done with the storage (8 releases it).
-                .compare_exchange(now, now | HANDLE, Acquire, Relaxed)
+                .compare_exchange(now, now | OCCUPIED, Acquire, Relaxed)
                 .is_ok()
     }
 
-    /// 2: the task exists; `remote` if the caller is going to push it onto the remote queue.
+    /// 2: the task exists, in a header that is claimed, or that the pool gave to the caller alone; `remote` if the caller is going to push it onto the remote queue.
     pub(crate) fn publish(&self, handle: bool, remote: bool) -> Snapshot {
         let now = self.0.load(Relaxed);
-        let mut next = now & !(COMPLETE | HANDLE);
+        debug_assert!(now & !KIND & ((1 << GENERATION_SHIFT) - 1) & !OCCUPIED == COMPLETE);
+        let mut next = (now & !COMPLETE) | OCCUPIED;
         if handle {
             next |= HANDLE;
         }
@@ -156,7 +160,7 @@ impl State {
             next |= REMOTE;
         }
         // Release: the header's fields are visible to whoever finds the task live. A plain store
-        // loses nobody's change: nothing changes the word of a task that is complete and claimed.
+        // loses nobody's change: nothing changes the word of a header that is complete and claimed.
         self.0.store(next, Release);
         Snapshot(next)
     }
@@ -316,9 +320,10 @@ impl State {
     /// 8: the header can be claimed again; every waker that exists now is stale.
     pub(crate) fn vacate(&self) {
         let now = self.0.load(Relaxed);
-        debug_assert!(Snapshot(now).is_releasable());
+        debug_assert!(Snapshot(now).is_releasable() && now & OCCUPIED != 0);
         let generation = (now >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
-        // Release: pairs with 1. A plain store: see `publish`.
+        // Release: pairs with 1. A plain store: nobody else has a right to change the word now, and
+        // OCCUPIED keeps the next one off.
         self.0.store(generation | COMPLETE | (now & KIND), Release);
     }
 }
@@ -379,7 +384,7 @@ impl Snapshot {
 
 impl core::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        const NAMES: [(usize, &str); 9] = [
+        const NAMES: [(usize, &str); 10] = [
             (REMOTE, "remote"),
             (COMPLETE, "complete"),
             (HANDLE, "handle"),
@@ -389,6 +394,7 @@ impl core::fmt::Debug for Snapshot {
             (LINKED, "linked"),
             (POOLED, "pooled"),
             (DEPOT, "depot"),
+            (OCCUPIED, "occupied"),
         ];
         write!(f, "generation {}", self.0 >> GENERATION_SHIFT)?;
         for (_, name) in NAMES.iter().filter(|(bit, _)| self.0 & bit != 0) {

@@ -444,6 +444,33 @@ fn a_static_place_moves_to_another_executor() {
     });
 }
 
+/// A place is claimed again only when the handle elsewhere is done with it.
+#[test]
+fn a_place_is_claimed_after_its_last_handle_let_go() {
+    loom::model(|| {
+        let place: &'static TaskSpace<256> = Box::leak(Box::new(TaskSpace::new()));
+        let executor = executor();
+        let mail = Mail::new();
+        let output = mail.clone();
+        let task = executor.spawn_in(place, async move { output }).unwrap();
+        poll(&executor);
+        let thread = thread::spawn(move || drop(task));
+        let mut again = None;
+        for _ in 0..2 {
+            if let Ok(task) = executor.spawn_in(place, async { 5 }) {
+                assert!(again.replace(task).is_none(), "claimed twice");
+            }
+            thread::yield_now();
+        }
+        thread.join().unwrap();
+        poll(&executor);
+        assert_eq!(Arc::strong_count(&mail.0), 1);
+        if let Some(task) = again {
+            assert_eq!(loom::future::block_on(task).unwrap(), 5);
+        }
+    });
+}
+
 /// Two threads want the same place at once: one gets it.
 #[test]
 fn a_place_is_claimed_once() {

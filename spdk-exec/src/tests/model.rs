@@ -3,8 +3,8 @@
 use core::pin::Pin;
 use std::boxed::Box;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Wake;
 use std::vec::Vec;
 
@@ -20,9 +20,12 @@ use crate::raw::timers::{TimerHeap, TimerNode, TimerState};
 const HEADERS: usize = 8;
 const TIMERS: usize = 16;
 
-/// Headers live for ever; one set does for all cases of a test, as each unlinks what it linked.
+/// Headers live for ever, and a leak checker finds them.
 fn headers() -> [HeaderRef; HEADERS] {
-    core::array::from_fn(|_| &*Box::leak(Box::new(Header::new(Kind::Static))))
+    static ALL: Mutex<Vec<[HeaderRef; HEADERS]>> = Mutex::new(Vec::new());
+    let headers = core::array::from_fn(|_| &*Box::leak(Box::new(Header::new(Kind::Static))));
+    ALL.lock().unwrap().push(headers);
+    headers
 }
 
 fn index(headers: &[HeaderRef], header: HeaderRef) -> usize {

@@ -1,7 +1,5 @@
 //! The state word and the wakers made from it, step by step.
 
-use std::boxed::Box;
-
 use crate::raw::header::{Header, HeaderRef};
 use crate::raw::state::{DropHandle, JoinAccess, Kind, RemoteWake, State, TAG_MASK};
 use crate::raw::waker;
@@ -91,7 +89,8 @@ fn every_life_has_a_tag_of_its_own_for_64_lives() {
 
 #[test]
 fn wakers_name_the_header_and_the_life() {
-    let header: HeaderRef = Box::leak(Box::new(Header::new(Kind::Static)));
+    static HEADER: Header = Header::new(Kind::Static);
+    let header: HeaderRef = &HEADER;
     for life in 0..100 {
         assert!(header.state.claim());
         let now = header.state.publish(false, false);
