@@ -147,7 +147,13 @@ pub enum BdevError {
         /// Its name.
         module: String,
     },
-    /// SPDK refused: out of memory, or something of its own.
+    /// SPDK's memory is used up. Give the app more: `.memory(..)` on its builder.
+    #[error("SPDK has no memory left for bdev {name:?}; give the app more with `.memory(..)`")]
+    NoMemory {
+        /// The bdev.
+        name: String,
+    },
+    /// SPDK refused, for a reason of its own.
     #[error("SPDK refused bdev {name:?}: {errno}")]
     Refused {
         /// The bdev.

@@ -18,6 +18,7 @@
 //! ```
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,7 +26,6 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crate::app::{App, LogLevel, Pools, Spdk};
 use crate::error::AppError;
@@ -33,8 +33,8 @@ use crate::module::BdevModule;
 use crate::units::Mib;
 use crate::{bdev, module};
 
-/// How long a test may take to let go of what it opened, after it has returned.
-const GRACE: Duration = Duration::from_secs(5);
+/// How many passes of the reactor a test has to let go of what it opened, after it has returned.
+const GRACE: usize = 10_000;
 
 /// An SPDK that the tests of a process share.
 #[derive(Debug)]
@@ -58,6 +58,12 @@ struct Queue {
 }
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
+
+thread_local! {
+    /// What the last panic on the harness's thread said, and where it was. The test that it belongs to prints it:
+    /// what is printed on this thread stands in the output of the test that started the harness.
+    static LAST_PANIC: Cell<Option<String>> = const { Cell::new(None) };
+}
 
 impl Harness {
     /// A harness that registers `modules`. It is started by the first [`run`](Self::run).
@@ -83,7 +89,7 @@ impl Harness {
                     }
                     (outcome, _) => outcome,
                 };
-                let _ = send.send(outcome);
+                let _ = send.send((outcome, LAST_PANIC.take()));
             })
         });
         let waker = {
@@ -95,8 +101,12 @@ impl Harness {
             waker.wake();
         }
         match result.recv() {
-            Ok(Ok(value)) => value,
-            Ok(Err(payload)) => resume_unwind(payload),
+            Ok((Ok(value), _)) => value,
+            Ok((Err(payload), said)) => {
+                // On this thread, so that it stands in the output of this test.
+                said.into_iter().for_each(|said| eprintln!("{said}"));
+                resume_unwind(payload)
+            }
             Err(_) => match lock(&shared.thread).take().map(JoinHandle::join) {
                 Some(Ok(Err(error))) => panic!("the test harness ended: {error}"),
                 _ => panic!("the test harness ended before the test did; SPDK's log says why"),
@@ -107,21 +117,17 @@ impl Harness {
 
 /// What the test left open, after the grace that closing takes.
 async fn left_open() -> Option<String> {
-    let deadline = Instant::now() + GRACE;
-    loop {
-        let open: Vec<_> = module::names()
-            .into_iter()
-            .chain(bdev::open_names())
-            .collect();
+    let mut open = Vec::new();
+    for _ in 0..GRACE {
+        open = module::names();
+        open.extend(bdev::open_names());
         if open.is_empty() {
             return None;
         }
-        if Instant::now() >= deadline {
-            bdev::revoke_all();
-            return Some(open.join(", "));
-        }
         crate::app::yield_now().await;
     }
+    bdev::revoke_all();
+    Some(open.join(", "))
 }
 
 fn start(modules: &'static [&'static BdevModule]) -> Shared {
@@ -131,6 +137,7 @@ fn start(modules: &'static [&'static BdevModule]) -> Shared {
     let thread = std::thread::Builder::new()
         .name("spdk-test".into())
         .spawn(move || {
+            keep_panics_for_their_tests();
             let mut builder = App::builder("spdk-test")
                 .no_huge()
                 .no_pci()
@@ -151,6 +158,18 @@ fn start(modules: &'static [&'static BdevModule]) -> Shared {
         queue: Mutex::default(),
         thread: Mutex::new(Some(thread)),
     }
+}
+
+/// Has panics on this thread kept in [`LAST_PANIC`] instead of printed.
+fn keep_panics_for_their_tests() {
+    let (harness, others) = (std::thread::current().id(), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().id() == harness {
+            LAST_PANIC.set(Some(info.to_string()));
+        } else {
+            others(info);
+        }
+    }));
 }
 
 /// The next test; `None` when the process ends.

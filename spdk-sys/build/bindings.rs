@@ -11,7 +11,7 @@ const FUNCTIONS: &[&str] = &[
     // App.
     "spdk_app_(stop|fini|start_shutdown)",
     // Threads and channels.
-    "spdk_get_thread",
+    "spdk_[gs]et_thread",
     "spdk_thread_(send_msg|get_id|get_name)",
     "spdk_poller_(register_named|unregister)",
     "spdk_io_device_(register|unregister)",
@@ -21,7 +21,7 @@ const FUNCTIONS: &[&str] = &[
     "spdk_dma_(z?malloc|free)",
     "spdk_get_ticks(_hz)?",
     // Bdevs, as a client.
-    "spdk_bdev_(open_ext|close|desc_get_bdev|get_by_name|first|next)",
+    "spdk_bdev_(close|desc_get_bdev|get_by_name|first|next)",
     "spdk_bdev_get_(io_channel|name|product_name|block_size|num_blocks|buf_align|write_unit_size|md_size)",
     "spdk_bdev_(io_type_supported|has_write_cache|is_md_separate|get_optimal_io_boundary)",
     "spdk_bdev_(readv|writev|unmap|write_zeroes|flush)_blocks",

@@ -66,6 +66,12 @@ struct spdk_shim_bdev_desc {
 struct spdk_bdev *spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc);
 void spdk_shim_bdev_free(struct spdk_bdev *bdev);
 
+/*
+ * spdk_bdev_open_ext(); a name that is not there is -ENODEV on every version. *desc is NULL on failure.
+ */
+int spdk_shim_bdev_open(const char *name, bool write, spdk_bdev_event_cb_t event_cb, void *event_ctx,
+			struct spdk_bdev_desc **desc);
+
 /* log2 of the alignment that a bdev wants, as spdk_bdev.required_alignment has it. */
 uint8_t spdk_shim_bdev_alignment_log2(const struct spdk_bdev *bdev);
 /* Name of the module that implements a bdev. */

@@ -29,7 +29,7 @@ pub use generated::*;
 
 // If one of these is missing, the include path does not lead to SPDK's headers.
 #[doc(inline)]
-pub use generated::{spdk_bdev_open_ext, spdk_shim_app_start, spdk_thread_send_msg};
+pub use generated::{spdk_bdev_close, spdk_shim_app_start, spdk_thread_send_msg};
 
 /// The SPDK that this crate was built against: major, minor, patch.
 pub const VERSION: (u32, u32, u32) = (

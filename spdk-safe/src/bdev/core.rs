@@ -87,7 +87,7 @@ impl DescCore {
         // SAFETY: the app thread is current; `c_name` lives across the call; `events` will live in the core, which
         // is there until the descriptor is closed (`settle`).
         let rc = unsafe {
-            spdk_sys::spdk_bdev_open_ext(
+            spdk_sys::spdk_shim_bdev_open(
                 c_name.as_ptr(),
                 write,
                 Some(event_callback),

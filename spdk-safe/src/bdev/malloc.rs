@@ -101,7 +101,7 @@ impl MallocBuilder {
     ///
     /// # Errors
     ///
-    /// See [`BdevError`]; [`BdevError::Refused`] with "Cannot allocate memory" when SPDK's memory is too small.
+    /// See [`BdevError`]; [`BdevError::NoMemory`] when SPDK's memory is too small.
     pub async fn create(self, spdk: &Spdk) -> Result<(), BdevError> {
         spdk.check()?;
         let name = self.name;
@@ -141,6 +141,7 @@ impl MallocBuilder {
         match Errno::check(rc) {
             Ok(()) => Ok(()),
             Err(errno) if errno.code() == libc::EEXIST => Err(BdevError::Exists { name }),
+            Err(errno) if errno.code() == libc::ENOMEM => Err(BdevError::NoMemory { name }),
             Err(errno) => Err(BdevError::Refused { name, errno }),
         }
     }

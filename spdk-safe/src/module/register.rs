@@ -148,10 +148,7 @@ impl BlockDeviceBuilder {
         // SAFETY: the strings live in the node, which outlives the bdev; the table is static.
         let bdev = unsafe { spdk_sys::spdk_shim_bdev_alloc(&raw const desc) };
         if bdev.is_null() {
-            return Err(BdevError::Refused {
-                name: self.name,
-                errno: Errno::new(libc::ENOMEM),
-            });
+            return Err(BdevError::NoMemory { name: self.name });
         }
         node.bdev = bdev;
         // From here on it is SPDK's, until `device_gone_callback`.
