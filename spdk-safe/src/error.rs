@@ -7,7 +7,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::units::{Blocks, Bytes, Lba};
+use crate::units::{Blocks, Bytes, Lba, Mib};
 
 /// An errno as SPDK returns it, always positive here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,16 +85,30 @@ pub enum AppError {
         /// What would do.
         allowed: &'static str,
     },
+    /// SPDK can't start in so little memory, and some versions would crash instead of saying so.
+    #[error(
+        "SPDK {version} needs at least {least} of memory with these pools, not {given}; give it more with \
+         `.memory(..)`, or smaller pools with `.pools(Pools::small())`"
+    )]
+    TooLittleMemory {
+        /// What was given.
+        given: Mib,
+        /// What it takes.
+        least: Mib,
+        /// The SPDK that the program is linked with.
+        version: String,
+    },
     /// The JSON configuration could not be handed to SPDK.
     #[error("could not write the JSON configuration to a temporary file: {0}")]
     Config(#[source] std::io::Error),
     /// Pool sizes that SPDK refuses.
     #[error("SPDK refuses these pool sizes: {0}")]
     Pools(Errno),
-    /// SPDK did not start; its log, just above, says why. Too little memory is the most frequent cause.
+    /// SPDK did not start; its log, just above, says why. Too little memory is the most frequent
+    /// cause; next comes another SPDK process on the same core: choose another one, or `.share_cores()`.
     #[error(
-        "SPDK did not start ({0}); its log says why. Often it is memory: without hugepages and with default \
-         pools it wants 320 MiB (20.07) or 384 MiB (26.05)"
+        "SPDK did not start ({0}); its log says why. Often it is memory (without hugepages and with default pools \
+         it wants 320 MiB on 20.07, 384 MiB on 26.05), or another SPDK process on the same core"
     )]
     Start(Errno),
     /// A signal, or an RPC, asked the app to stop before its main had ended.

@@ -141,6 +141,7 @@ fn start(modules: &'static [&'static BdevModule]) -> Shared {
             let mut builder = App::builder("spdk-test")
                 .no_huge()
                 .no_pci()
+                .share_cores()
                 .memory(Mib(512))
                 .pools(Pools::small())
                 .log_level(LogLevel::Warn);

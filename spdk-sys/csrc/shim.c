@@ -59,6 +59,9 @@ spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, vo
 	app.enable_coredump = false;
 	/* Tracing locks its shared memory, which fails for an ordinary user (spdk-2007-delta). */
 	app.num_entries = 0;
+#if SINCE(24, 9)
+	app.disable_cpumask_locks = opts->share_cores;
+#endif
 #if SINCE(22, 5)
 	if (opts->msg_mempool_size != 0) {
 		app.msg_mempool_size = opts->msg_mempool_size;

@@ -23,6 +23,7 @@ struct spdk_shim_app_opts {
 	int log_level;			/* enum spdk_log_level; what is printed to stderr */
 	bool no_huge;
 	bool no_pci;
+	bool share_cores;		/* no lock files for the cores; 24.09 and newer (23.01 to 24.05 always lock) */
 	uint64_t msg_mempool_size;	/* 0: SPDK's default; ignored where SPDK has no such option */
 	void (*shutdown_cb)(void);
 };

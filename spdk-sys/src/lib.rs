@@ -40,3 +40,10 @@ pub const VERSION: (u32, u32, u32) = (
 
 /// Whether loading a JSON configuration goes through the app's own RPC server, so that it must have one.
 pub const CONFIG_NEEDS_RPC_SOCKET: bool = cfg!(not(spdk_2405));
+
+/// The least memory, in MiB, with which an app without hugepages and with SPDK's default pools can start; with less
+/// some versions do not fail but crash. Measured; newer versions want more, and say so.
+pub const MIN_MEMORY_MIB: u32 = 320;
+
+/// The same with small pools: before 22.05 the pool of messages has a fixed size.
+pub const MIN_MEMORY_SMALL_POOLS_MIB: u32 = if cfg!(spdk_2205) { 18 } else { 208 };

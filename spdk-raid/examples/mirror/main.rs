@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let app = App::builder("mirror")
         .no_huge()
         .no_pci()
+        .share_cores()
         .memory(options.memory())
         .pools(Pools::small())
         .log_level(LogLevel::Warn)

@@ -124,9 +124,9 @@ impl Options {
         Blocks(u64::from(self.io_kib) * 1024 / u64::from(self.block_size))
     }
 
-    /// What SPDK needs: the legs, the buffers in flight, and its pools (208 MiB on SPDK 20.07).
+    /// What SPDK needs: the legs, the buffers in flight, and its pools (about 250 MiB on SPDK 20.07).
     pub(crate) fn memory(&self) -> Mib {
         let buffers = (u64::from(self.depth) * u64::from(self.io_kib)).div_ceil(1024);
-        Mib(u64::from(self.legs) * (self.size.0 + 2) + buffers + 256)
+        Mib(u64::from(self.legs) * (self.size.0 + 2) + buffers + 320)
     }
 }

@@ -33,6 +33,7 @@ impl App {
             memory: None,
             no_huge: false,
             no_pci: false,
+            share_cores: false,
             rpc_socket: None,
             config: Config::None,
             log_level: LogLevel::default(),
@@ -169,6 +170,7 @@ pub struct Builder {
     memory: Option<Mib>,
     no_huge: bool,
     no_pci: bool,
+    share_cores: bool,
     rpc_socket: Option<PathBuf>,
     config: Config,
     log_level: LogLevel,
@@ -203,6 +205,13 @@ impl Builder {
     /// No PCI devices: nothing is probed, nothing needs privileges.
     pub fn no_pci(mut self) -> Self {
         self.no_pci = true;
+        self
+    }
+
+    /// Lets other SPDK processes run on the same cores, for tests and tools: SPDK 23.01 and newer lock theirs, and do
+    /// not start on a core that is locked; 24.09 and newer can leave that.
+    pub fn share_cores(mut self) -> Self {
+        self.share_cores = true;
         self
     }
 
@@ -314,6 +323,17 @@ impl Builder {
                     })?
             }
         };
+        let least = match self.pools {
+            None => spdk_sys::MIN_MEMORY_MIB,
+            Some(_) => spdk_sys::MIN_MEMORY_SMALL_POOLS_MIB,
+        };
+        if self.no_huge && u32::try_from(mem_size_mib).is_ok_and(|mib| mib < least) {
+            return Err(AppError::TooLittleMemory {
+                given: Mib(mem_size_mib as u64),
+                least: Mib(least.into()),
+                version: super::spdk_version(),
+            });
+        }
         if let Some(arg) = self
             .eal_args
             .iter()
@@ -345,6 +365,7 @@ impl Builder {
             log_level: self.log_level,
             no_huge: self.no_huge,
             no_pci: self.no_pci,
+            share_cores: self.share_cores,
             messages: self.pools.map_or(0, |pools| pools.messages),
             _scratch: scratch,
         })
@@ -362,6 +383,7 @@ struct Prepared {
     log_level: LogLevel,
     no_huge: bool,
     no_pci: bool,
+    share_cores: bool,
     messages: u64,
     _scratch: Option<tempfile::TempDir>,
 }
@@ -389,6 +411,7 @@ impl Prepared {
             log_level: log_level.0,
             no_huge: self.no_huge,
             no_pci: self.no_pci,
+            share_cores: self.share_cores,
             msg_mempool_size: self.messages,
             shutdown_cb: Some(root::shutdown_callback),
         }
