@@ -26,6 +26,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::app::{App, LogLevel, Pools, Spdk};
 use crate::error::AppError;
@@ -35,6 +36,9 @@ use crate::{bdev, module};
 
 /// How many passes of the reactor a test has to let go of what it opened, after it has returned.
 const GRACE: usize = 10_000;
+
+/// How long a test may take, with those that it waits for, before it counts as hung.
+const HUNG: Duration = Duration::from_secs(120);
 
 /// An SPDK that the tests of a process share.
 #[derive(Debug)]
@@ -94,23 +98,37 @@ impl Harness {
         });
         let waker = {
             let mut queue = lock(&shared.queue);
-            queue.jobs.push_back(job);
+            if !queue.quit {
+                queue.jobs.push_back(job);
+            }
             queue.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        match result.recv() {
+        match result.recv_timeout(HUNG) {
             Ok((Ok(value), _)) => value,
             Ok((Err(payload), said)) => {
                 // On this thread, so that it stands in the output of this test.
                 said.into_iter().for_each(|said| eprintln!("{said}"));
                 resume_unwind(payload)
             }
-            Err(_) => match lock(&shared.thread).take().map(JoinHandle::join) {
-                Some(Ok(Err(error))) => panic!("the test harness ended: {error}"),
-                _ => panic!("the test harness ended before the test did; SPDK's log says why"),
-            },
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let open: Vec<_> = module::names()
+                    .into_iter()
+                    .chain(bdev::open_names())
+                    .collect();
+                panic!(
+                    "the test hangs for {HUNG:?}, and so will those after it; open: {}",
+                    open.join(", ")
+                )
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                match lock(&shared.thread).take().map(JoinHandle::join) {
+                    Some(Ok(Err(error))) => panic!("the test harness ended: {error}"),
+                    _ => panic!("the test harness ended before the test did; SPDK's log says why"),
+                }
+            }
         }
     }
 }
@@ -148,11 +166,19 @@ fn start(modules: &'static [&'static BdevModule]) -> Shared {
             for module in modules {
                 builder = builder.module(module);
             }
-            builder.run(async |spdk| {
+            let outcome = builder.run(async |spdk| {
                 while let Some(job) = next_job().await {
                     job(spdk.clone()).await;
                 }
-            })
+            });
+            // Whoever still waits for a test hears that there is no harness any more.
+            let jobs = {
+                let mut queue = lock(&SHARED.wait_for().queue);
+                queue.quit = true;
+                std::mem::take(&mut queue.jobs)
+            };
+            drop(jobs);
+            outcome
         })
         .expect("an OS thread for the test harness");
     Shared {

@@ -351,6 +351,18 @@ spdk_shim_request_ctx(struct spdk_bdev_io *bdev_io)
 	return bdev_io->driver_ctx;
 }
 
+void
+spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *bdev,
+		       spdk_bdev_io_wait_cb cb_fn, void *cb_arg, bool unblocks)
+{
+	entry->bdev = bdev;
+	entry->cb_fn = cb_fn;
+	entry->cb_arg = cb_arg;
+#if SINCE(25, 9)
+	entry->dep_unblock = unblocks;
+#endif
+}
+
 void *
 spdk_shim_channel_ctx(struct spdk_io_channel *ch)
 {

@@ -9,6 +9,7 @@
 #define SPDK_SHIM_H
 
 #include <spdk/stdinc.h>
+#include <spdk/bdev.h>
 #include <spdk/bdev_module.h>
 #include <spdk/thread.h>
 
@@ -92,6 +93,13 @@ struct spdk_shim_request {
 void spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *out);
 /* The per-request bytes of the module (get_ctx_size of them); aligned to 8 on old versions. */
 void *spdk_shim_request_ctx(struct spdk_bdev_io *bdev_io);
+
+/*
+ * Fills a wait entry. `unblocks`: other I/O holds what it has until this one is done, so it goes to the head of the
+ * queue (25.09 and newer; older versions have one order for all).
+ */
+void spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *bdev,
+			    spdk_bdev_io_wait_cb cb_fn, void *cb_arg, bool unblocks);
 
 /* The context behind a channel: static inline in SPDK. */
 void *spdk_shim_channel_ctx(struct spdk_io_channel *ch);

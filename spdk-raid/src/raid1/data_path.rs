@@ -8,7 +8,9 @@
 //! them have let go, whatever becomes of the task.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 use futures_util::future::join_all;
 use spdk_exec::spdk::{Attached, attach};
@@ -67,8 +69,13 @@ impl BlockDevice for Mirror {
     }
 
     fn submit(&self, channel: &Rc<Channel>, request: Request) {
-        let task = serve(Rc::clone(channel), request);
-        channel.executor.spawn(task).detach();
+        let mut task = Box::pin(serve(Rc::clone(channel), request));
+        // Its I/Os are submitted here and now. Were that left to the executor, a burst of requests could take every
+        // `spdk_bdev_io` before one of them has those that it needs below, and all would wait for ever (M10).
+        let first = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if first.is_pending() {
+            channel.executor.spawn(task).detach();
+        }
     }
 }
 

@@ -166,6 +166,8 @@ pub(super) struct ChannelCore {
     raw: Cell<*mut spdk_sys::spdk_io_channel>,
     raw_desc: NonNull<spdk_sys::spdk_bdev_desc>,
     id: u64,
+    /// Made by a block device of ours for its own channel: requests to that device wait for the I/O on this one.
+    pub(super) is_below: bool,
     /// Set when the channel is to be put as soon as nothing is outstanding.
     revoked: Cell<bool>,
     /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
@@ -198,6 +200,7 @@ impl ChannelCore {
             raw: Cell::new(raw),
             raw_desc,
             id,
+            is_below: crate::module::in_create_channel(),
             revoked: Cell::new(false),
             outstanding: Cell::new(0),
             idle: RefCell::new(Vec::new()),

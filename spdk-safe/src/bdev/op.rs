@@ -71,6 +71,8 @@ pub(super) struct Op {
     io: Cell<IoType>,
     lba: Cell<Lba>,
     blocks: Cell<Blocks>,
+    /// A request of a bdev of ours waits for this, and holds a `spdk_bdev_io` meanwhile: it goes first (B-62).
+    unblocks: Cell<bool>,
     payload: Cell<Payload>,
     result: Cell<Option<Result<(), IoError>>>,
     waker: Cell<Option<Waker>>,
@@ -88,6 +90,7 @@ impl Op {
             io: Cell::new(IoType::Read),
             lba: Cell::new(Lba(0)),
             blocks: Cell::new(Blocks(0)),
+            unblocks: Cell::new(false),
             payload: Cell::new(Payload::None),
             result: Cell::new(None),
             waker: Cell::new(None),
@@ -129,6 +132,7 @@ impl Flight {
                 iov_len: len,
             });
         });
+        op.unblocks.set(channel.is_below);
         op.payload.set(payload);
         op.detached.set(false);
         op.channel.set(Some(Rc::clone(channel)));
@@ -227,16 +231,20 @@ fn wait(slot: NonNull<Op>, channel: &Rc<ChannelCore>, raw: *mut spdk_sys::spdk_i
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
     op.phase.set(Phase::Waiting);
-    let entry = op.wait.get();
-    {
-        // SAFETY: the submission failed, so SPDK does not have the entry; the borrow ends before SPDK gets it.
-        let entry = unsafe { &mut *entry };
-        entry.bdev = channel.desc.bdev().as_ptr();
-        entry.cb_fn = Some(io_wait_callback);
-        entry.cb_arg = slot.as_ptr().cast();
+    let (entry, bdev) = (op.wait.get(), channel.desc.bdev().as_ptr());
+    let unblocks = op.unblocks.get();
+    // SAFETY: the submission failed, so SPDK does not have the entry, and nobody else writes it.
+    unsafe {
+        spdk_sys::spdk_shim_io_wait_init(
+            entry,
+            bdev,
+            Some(io_wait_callback),
+            slot.as_ptr().cast(),
+            unblocks,
+        );
     }
     // SAFETY: bdev and channel are alive, and the entry stays in its slot until the callback.
-    let rc = unsafe { spdk_sys::spdk_bdev_queue_io_wait(channel.desc.bdev().as_ptr(), raw, entry) };
+    let rc = unsafe { spdk_sys::spdk_bdev_queue_io_wait(bdev, raw, entry) };
     if rc != 0 {
         // One came free in between: again, after whoever is below us on the stack.
         channel.home.send(Box::new(move || resubmit(slot)));

@@ -29,12 +29,18 @@ pub use request::{
 };
 
 pub(crate) use register::{names, registered, unregister_all};
+pub(crate) use vtable::in_create_channel;
 
 use crate::error::{ChannelError, IoType};
 
 /// A block device.
 ///
 /// One value serves all threads; what belongs to one thread is in [`Channel`](Self::Channel).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a block device",
+    label = "does not implement `BlockDevice`",
+    note = "implement `spdk_safe::module::BlockDevice` for it: `create_channel` and `submit`"
+)]
 pub trait BlockDevice: Send + Sync + 'static {
     /// State of one SPDK thread, such as the channels of the bdevs below. Made and dropped on that thread.
     type Channel: 'static;

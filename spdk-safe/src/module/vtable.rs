@@ -2,6 +2,7 @@
 //!
 //! C type: `struct spdk_bdev_fn_table`, and the create and destroy callbacks of `spdk_io_device_register`.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -11,6 +12,15 @@ use super::register::Node;
 use super::request::{Request, io_type, pieces};
 use crate::panic::contain;
 use crate::thread::Home;
+
+thread_local! {
+    static IN_CREATE_CHANNEL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a device of ours is making the channel of this thread: the channels that it gets are for I/O below it.
+pub(crate) fn in_create_channel() -> bool {
+    IN_CREATE_CHANNEL.get()
+}
 
 /// What SPDK keeps for us behind each channel.
 pub(super) struct ChannelContext<D: BlockDevice> {
@@ -93,9 +103,12 @@ pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
     let Ok(home) = Home::current() else {
         return -libc::EINVAL;
     };
-    match contain("BlockDevice::create_channel", || {
+    IN_CREATE_CHANNEL.set(true);
+    let created = contain("BlockDevice::create_channel", || {
         node.device().create_channel()
-    }) {
+    });
+    IN_CREATE_CHANNEL.set(false);
+    match created {
         Some(Ok(channel)) => {
             let context = ChannelContext::<D> {
                 node,

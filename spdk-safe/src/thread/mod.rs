@@ -26,8 +26,14 @@ use crate::error::ThreadError;
 /// Marks what belongs to one SPDK thread: neither `Send` nor `Sync`.
 ///
 /// To use such a thing elsewhere, send a closure to its thread, or make another one there.
+///
+/// The compiler can't be given a message about `Send`, but it names the type inside, and quotes the line with it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ThreadBound(PhantomData<*const ()>);
+pub struct ThreadBound(PhantomData<*const StaysOnItsSpdkThread>); // use it there; other threads get their own
+
+/// See [`ThreadBound`].
+#[derive(Debug)]
+enum StaysOnItsSpdkThread {}
 
 impl ThreadBound {
     pub(crate) const fn new() -> Self {
