@@ -1,0 +1,82 @@
+//! What may go to another OS thread, what may be copied, and what neither (MISUSE T1, D1, I1, I8, M1).
+//!
+//! `tests/ui/threads` has the messages; here is the whole list.
+
+use std::future::Future;
+
+use spdk_safe::app::Builder;
+use spdk_safe::bdev::{BdevInfo, CloseDesc, Io, MallocBuilder, SharedDesc};
+use spdk_safe::env::AllocError;
+use spdk_safe::error::ThreadError;
+use spdk_safe::module::{
+    BdevModule, BlockDeviceBuilder, DataRequest, OtherRequest, RangeRequest, RegisteredBdev,
+    Request, RequestData, ResetRequest, UnregisterBdev,
+};
+use spdk_safe::prelude::*;
+use spdk_safe::thread::{Poller, ThreadBound};
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+// T1: what belongs to one SPDK thread.
+assert_not_impl_any!(ThreadBound: Send, Sync);
+assert_not_impl_any!(Spdk: Send, Sync);
+assert_not_impl_any!(Poller: Send, Sync);
+assert_not_impl_any!(BdevDesc<ReadOnly>: Send, Sync);
+assert_not_impl_any!(BdevDesc<ReadWrite>: Send, Sync);
+assert_not_impl_any!(BdevDesc<ReadWrite, Claimed>: Send, Sync);
+assert_not_impl_any!(CloseDesc: Send, Sync);
+assert_not_impl_any!(IoChannel<ReadOnly>: Send, Sync);
+assert_not_impl_any!(IoChannel<ReadWrite>: Send, Sync);
+assert_not_impl_any!(Io<()>: Send, Sync);
+assert_not_impl_any!(Io<DmaBuf>: Send, Sync);
+assert_not_impl_any!(Io<RequestData>: Send, Sync);
+assert_not_impl_any!(Request: Send, Sync);
+assert_not_impl_any!(DataRequest: Send, Sync);
+assert_not_impl_any!(RangeRequest: Send, Sync);
+assert_not_impl_any!(ResetRequest: Send, Sync);
+assert_not_impl_any!(OtherRequest: Send, Sync);
+assert_not_impl_any!(RequestData: Send, Sync);
+
+// What travels instead.
+assert_impl_all!(SharedDesc<ReadOnly>: Send, Sync, Clone);
+assert_impl_all!(SharedDesc<ReadWrite>: Send, Sync, Clone);
+assert_impl_all!(DmaBuf: Send, Sync);
+assert_impl_all!(RegisteredBdev: Send, Sync);
+assert_impl_all!(UnregisterBdev: Send, Sync);
+assert_impl_all!(BdevModule: Sync);
+assert_impl_all!(BdevInfo: Send, Sync, Clone);
+assert_impl_all!(Builder: Send, Sync);
+assert_impl_all!(MallocBuilder: Send, Sync);
+assert_impl_all!(BlockDeviceBuilder: Send, Sync);
+assert_impl_all!(AppError: std::error::Error, Send, Sync);
+assert_impl_all!(AllocError: std::error::Error, Send, Sync);
+assert_impl_all!(BdevError: std::error::Error, Send, Sync);
+assert_impl_all!(ChannelError: std::error::Error, Send, Sync);
+assert_impl_all!(ClaimError: std::error::Error, Send, Sync);
+assert_impl_all!(IoError: std::error::Error, Send, Sync);
+assert_impl_all!(OpenError: std::error::Error, Send, Sync);
+assert_impl_all!(ThreadError: std::error::Error, Send, Sync);
+
+// D1, I1, I8, M1: there is one of each, since a second one would use, free or complete it again.
+assert_not_impl_any!(BdevDesc<ReadOnly>: Clone);
+assert_not_impl_any!(BdevDesc<ReadWrite, Claimed>: Clone);
+assert_not_impl_any!(DmaBuf: Clone);
+assert_not_impl_any!(Io<DmaBuf>: Clone);
+assert_not_impl_any!(Request: Clone);
+assert_not_impl_any!(DataRequest: Clone);
+assert_not_impl_any!(RangeRequest: Clone);
+assert_not_impl_any!(ResetRequest: Clone);
+assert_not_impl_any!(OtherRequest: Clone);
+assert_not_impl_any!(RegisteredBdev: Clone);
+assert_not_impl_any!(BdevModule: Clone);
+
+// D9: none is made of nothing.
+assert_not_impl_any!(Spdk: Default);
+assert_not_impl_any!(BdevDesc<ReadOnly>: Default);
+assert_not_impl_any!(IoChannel<ReadOnly>: Default);
+assert_not_impl_any!(RequestData: Default);
+
+// M11: whoever sent a request may write its data at any time.
+assert_not_impl_any!(RequestData: AsRef<[u8]>, std::ops::Deref, std::borrow::Borrow<[u8]>);
+
+// An I/O is polled where it lies: `pin!` and `Box` both do.
+assert_impl_all!(Io<DmaBuf>: Future, Unpin);
