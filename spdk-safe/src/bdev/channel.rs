@@ -12,6 +12,7 @@ use super::core::DescCore;
 use super::desc::{DescMode, Writable, alloc};
 use super::io::{Io, IoData};
 use super::op::Op;
+use super::wait::WaitQueues;
 use super::{BdevInfo, ReadOnly};
 use crate::env::{AllocError, DmaBuf};
 use crate::error::{ChannelError, IoType, ThreadError};
@@ -168,6 +169,8 @@ pub(super) struct ChannelCore {
     id: u64,
     /// Made by a block device of ours for its own channel: requests to that device wait for the I/O on this one.
     pub(super) is_below: bool,
+    /// Where its operations wait for memory.
+    pub(super) waits: Rc<WaitQueues>,
     /// Set when the channel is to be put as soon as nothing is outstanding.
     revoked: Cell<bool>,
     /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
@@ -201,6 +204,7 @@ impl ChannelCore {
             raw_desc,
             id,
             is_below: crate::module::in_create_channel(),
+            waits: WaitQueues::of(home),
             revoked: Cell::new(false),
             outstanding: Cell::new(0),
             idle: RefCell::new(Vec::new()),

@@ -25,6 +25,7 @@ mod info;
 mod io;
 mod malloc;
 mod op;
+mod wait;
 
 pub use channel::IoChannel;
 pub use desc::{

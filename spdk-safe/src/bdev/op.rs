@@ -5,14 +5,13 @@
 //!   Idle ─────► start ────────► Submitted ─────────────► Done ────────► Idle
 //!                 │ ▲ 2 (-ENOMEM)            5             ▲
 //!                 │ └────────── Waiting ◄────┐             │
-//!                 │                │ io_wait_callback      │
+//!                 │                │ resubmit              │
 //!                 └── 2 (other) ───┴───────────────────────┘
 //!   1: ChannelCore::take_op   2: submit   3: io_done_callback   4: take_result, or at once if detached
 //! ```
 //!
-//! A slot is a fixed place in memory: SPDK has pointers to it (the callback's argument, the iovec array, the entry in
-//! the queue of waiters), and it owns what the I/O touches. Slots belong to their channel and are used again.
-//! -ENOMEM is not an error: the slot waits in SPDK's queue and is submitted again (contract B-60, B-61).
+//! A slot is a fixed place in memory: SPDK has pointers to it (the callback's argument, the iovec array), and it owns what the I/O touches. Slots belong to their channel and are used again.
+//! -ENOMEM is not an error: the slot waits in a queue (`wait`) and is submitted again (contract B-60, B-61).
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
@@ -21,6 +20,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::channel::ChannelCore;
+use super::wait::Turn;
 use crate::env::DmaBuf;
 use crate::error::{Errno, IoError, IoType, NvmeStatus};
 use crate::module::RequestData;
@@ -60,8 +60,8 @@ enum Phase {
 
 /// # Invariants
 ///
-/// - While `phase` is `Waiting` or `Submitted`, SPDK has a pointer to the slot, and `iovs` and `wait` are not touched
-///   by us.
+/// - While `phase` is `Submitted`, SPDK has a pointer to the slot, and `iovs` is not touched by us; while it is
+///   `Waiting`, the slot is in one of the [`WaitQueues`](super::wait::WaitQueues) of its thread.
 /// - While `phase` is not `Idle`, `channel` holds the core that the slot belongs to.
 pub(super) struct Op {
     phase: Cell<Phase>,
@@ -71,14 +71,11 @@ pub(super) struct Op {
     io: Cell<IoType>,
     lba: Cell<Lba>,
     blocks: Cell<Blocks>,
-    /// A request of a bdev of ours waits for this, and holds a `spdk_bdev_io` meanwhile: it goes first (B-62).
-    unblocks: Cell<bool>,
     payload: Cell<Payload>,
     result: Cell<Option<Result<(), IoError>>>,
     waker: Cell<Option<Waker>>,
     /// Ours alone, since some modules change it in place while the I/O runs (B-41). Keeps its capacity.
     iovs: UnsafeCell<Vec<libc::iovec>>,
-    wait: UnsafeCell<spdk_sys::spdk_bdev_io_wait_entry>,
 }
 
 impl Op {
@@ -90,13 +87,10 @@ impl Op {
             io: Cell::new(IoType::Read),
             lba: Cell::new(Lba(0)),
             blocks: Cell::new(Blocks(0)),
-            unblocks: Cell::new(false),
             payload: Cell::new(Payload::None),
             result: Cell::new(None),
             waker: Cell::new(None),
             iovs: UnsafeCell::new(Vec::new()),
-            // SAFETY: the C struct has only pointers and flags, for which zeroes are valid.
-            wait: UnsafeCell::new(unsafe { std::mem::zeroed() }),
         }
     }
 
@@ -132,12 +126,11 @@ impl Flight {
                 iov_len: len,
             });
         });
-        op.unblocks.set(channel.is_below);
         op.payload.set(payload);
         op.detached.set(false);
         op.channel.set(Some(Rc::clone(channel)));
         channel.begin_io();
-        submit(slot, channel);
+        submit(slot, channel, Turn::First);
         Self(slot)
     }
 
@@ -174,12 +167,13 @@ impl Drop for Flight {
     }
 }
 
-/// Gives the operation to SPDK, for the first time or again. On the channel's thread.
-fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>) {
+/// Gives the operation to SPDK, for the first time or again. On the channel's thread. False if it has to wait.
+fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>, turn: Turn) -> bool {
     // SAFETY: the slot is not idle, so its channel keeps its memory.
     let op = unsafe { slot.as_ref() };
     let Some((raw, desc)) = channel.raw() else {
-        return finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+        finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+        return true;
     };
     // Set first: some errors complete inside the call (B-71).
     op.phase.set(Phase::Submitted);
@@ -217,51 +211,35 @@ fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>) {
     };
     match Errno::check(rc) {
         // Submitted; it may even be done.
-        Ok(()) => {}
-        Err(errno) if errno.code() == libc::ENOMEM => wait(slot, channel, raw),
-        Err(errno) => finish(
-            slot,
-            Err(op.fail(|io, lba| IoError::Submit { io, lba, errno })),
-        ),
+        Ok(()) => true,
+        Err(errno) if errno.code() == libc::ENOMEM => {
+            op.phase.set(Phase::Waiting);
+            channel.waits.push(slot, channel, turn);
+            false
+        }
+        Err(errno) => {
+            finish(
+                slot,
+                Err(op.fail(|io, lba| IoError::Submit { io, lba, errno })),
+            );
+            true
+        }
     }
 }
 
-/// Waits for a `spdk_bdev_io`. Right after an -ENOMEM on this thread, as B-61 demands.
-fn wait(slot: NonNull<Op>, channel: &Rc<ChannelCore>, raw: *mut spdk_sys::spdk_io_channel) {
-    // SAFETY: the slot is not idle.
-    let op = unsafe { slot.as_ref() };
-    op.phase.set(Phase::Waiting);
-    let (entry, bdev) = (op.wait.get(), channel.desc.bdev().as_ptr());
-    let unblocks = op.unblocks.get();
-    // SAFETY: the submission failed, so SPDK does not have the entry, and nobody else writes it.
-    unsafe {
-        spdk_sys::spdk_shim_io_wait_init(
-            entry,
-            bdev,
-            Some(io_wait_callback),
-            slot.as_ptr().cast(),
-            unblocks,
-        );
-    }
-    // SAFETY: bdev and channel are alive, and the entry stays in its slot until the callback.
-    let rc = unsafe { spdk_sys::spdk_bdev_queue_io_wait(bdev, raw, entry) };
-    if rc != 0 {
-        // One came free in between: again, after whoever is below us on the stack.
-        channel.home.send(Box::new(move || resubmit(slot)));
-    }
-}
-
-/// Submits a waiting operation, unless its future is gone: then nobody wants it done.
-fn resubmit(slot: NonNull<Op>) {
+/// Submits a waiting operation whose turn it is, unless its future is gone: then nobody wants it done. False if it
+/// waits again.
+pub(super) fn resubmit(slot: NonNull<Op>) -> bool {
     // SAFETY: the slot waits, so it is not idle.
     let op = unsafe { slot.as_ref() };
     let Some(channel) = channel_of(op) else {
-        return;
+        return true;
     };
     if op.detached.get() {
-        return finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+        finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+        return true;
     }
-    submit(slot, &channel);
+    submit(slot, &channel, Turn::Again)
 }
 
 /// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more.
@@ -350,16 +328,5 @@ unsafe extern "C" fn io_done_callback(
             })),
         };
         finish(slot, result);
-    });
-}
-
-/// # Safety
-///
-/// SPDK calls this once, on the thread that queued the entry, with the slot of that entry.
-unsafe extern "C" fn io_wait_callback(arg: *mut c_void) {
-    contain("an I/O that waited for memory", || {
-        if let Some(slot) = NonNull::new(arg.cast::<Op>()) {
-            resubmit(slot);
-        }
     });
 }
