@@ -128,6 +128,13 @@ impl Host {
         self
     }
 
+    pub(crate) fn unparks(&self) -> bool {
+        #[cfg(feature = "std")]
+        return self.unparks;
+        #[cfg(not(feature = "std"))]
+        false
+    }
+
     fn set_notifier(&mut self, notifier: Notifier) {
         self.notifier = notifier;
         #[cfg(feature = "std")]

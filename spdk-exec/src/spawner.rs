@@ -336,9 +336,6 @@ pub fn run_now(waker: Waker) -> RunNow {
         waker.wake();
         return RunNow::Woken;
     }
-    // As for a wake: this thread is home to `engine`, which is the task's if it is the same life.
-    if !header.state.load().is_same_life(seen) {
-        return RunNow::Stale;
-    }
+    // As for a wake: the life that was seen is on this engine, and lives.
     engine.run_now(header)
 }

@@ -25,7 +25,7 @@ use super::owned::OwnedList;
 #[cfg(feature = "alloc")]
 use super::pool::Pool;
 use super::remote_queue::RemoteQueue;
-use super::run_queue::RunQueue;
+use super::run_queue::{Batch, RunQueue};
 use super::state::{Kind, RemoteWake, Snapshot};
 use super::timers::TimerHeap;
 use super::waker;
@@ -71,8 +71,11 @@ struct Home {
     identity: AtomicPtr<()>,
     bound: AtomicBool,
     notifier: UnsafeCell<Notifier>,
+    /// The notifier unparks the home thread.
     #[cfg(feature = "std")]
     unparks: Cell<bool>,
+    /// The notifier may want to know of wakes on the home thread.
+    tells_local: Cell<bool>,
     clock: Cell<Option<&'static dyn Clock>>,
     queue: RunQueue,
     owned: OwnedList,
@@ -131,6 +134,7 @@ impl Engine {
                     notifier: UnsafeCell::new(Notifier::None),
                     #[cfg(feature = "std")]
                     unparks: Cell::new(false),
+                    tells_local: Cell::new(false),
                     clock: Cell::new(None),
                     queue: RunQueue::new(),
                     owned: OwnedList::new(),
@@ -171,6 +175,9 @@ impl Engine {
         }
         #[cfg(feature = "std")]
         self.home.unparks.set(host.unparks);
+        self.home
+            .tells_local
+            .set(host.notifier.get().is_some() && !host.unparks());
         self.home.notifier.with_mut(|notifier| {
             // SAFETY: no other thread reads it while there are no tasks and no visitors.
             unsafe { *notifier = host.notifier }
@@ -220,6 +227,7 @@ impl Engine {
         current()
     }
 
+    #[inline]
     pub(crate) fn is_open(&self, epoch: Epoch) -> bool {
         self.shared.gate.is_open(epoch)
     }
@@ -255,11 +263,13 @@ impl Engine {
     #[inline(always)]
     fn enqueue(&self, header: HeaderRef) {
         let first = self.home.queue.len() == 0;
-        if self.home.queue.push(header) && first && self.home.depth.get() == 0 {
+        let queued = self.home.queue.push(header);
+        if self.home.tells_local.get() && queued && first && self.home.depth.get() == 0 {
             self.notify_local();
         }
     }
 
+    #[cold]
     fn notify_local(&self) {
         self.home.notifier.with(|notifier| {
             // SAFETY: the home thread writes it only in `bind` and `close`.
@@ -340,6 +350,16 @@ impl Engine {
 
     #[inline(always)]
     fn take_remote(&self) {
+        if !self.shared.remote.is_empty() {
+            self.take_remote_slow();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_remote_slow(&self) {
+        let mut batch = Batch::new();
+        let mut fresh = false;
         for header in self.shared.remote.take_all() {
             bump(&self.home.counts.remote_wakes, 1);
             let now = header.state.take_remote();
@@ -348,11 +368,17 @@ impl Engine {
                 self.release_if_last(header, now);
                 continue;
             }
-            if !OwnedList::contains(header) {
-                self.adopt(header);
-            }
-            self.home.queue.push(header);
+            fresh |= !OwnedList::contains(header);
+            batch.push_front(header);
         }
+        if fresh {
+            // In the order in which they were spawned.
+            batch
+                .iter()
+                .filter(|header| !OwnedList::contains(header))
+                .for_each(|header| self.adopt(header));
+        }
+        self.home.queue.append(batch);
     }
 
     fn fire_timers(&self, budget: usize) {
@@ -439,6 +465,7 @@ impl Engine {
         }
     }
 
+    #[inline]
     fn count_panic(&self, step: Step) {
         if step == Step::Panicked {
             bump(&self.home.counts.panics, 1);

@@ -57,6 +57,7 @@ impl Gate {
     }
 
     /// The present life, if it is open.
+    #[inline]
     pub(crate) fn is_open(&self, epoch: Epoch) -> bool {
         let now = self.0.load(Relaxed);
         now & CLOSED == 0 && now & !(EPOCH - 1) == epoch.0

@@ -80,6 +80,7 @@ impl Header {
     ///
     /// # Safety
     /// `data` is what `vtable` expects, and stays valid until the task's `discard` or `free` ran.
+    #[inline]
     pub(crate) unsafe fn set_task(
         &self,
         engine: &'static Engine,
@@ -87,8 +88,8 @@ impl Header {
         data: NonNull<()>,
     ) {
         self.task.set(Some((vtable, data)));
-        // Release: whoever reads this executor then finds the state vacant or newer, so a stale
-        // waker that validates the generation after it can't take it for its own (`waker::wake`).
+        // Release: a stale waker, which may read it before it sees the new life, finds an executor
+        // that is fully made.
         self.engine.store(ptr::from_ref(engine).cast_mut(), Release);
     }
 

@@ -1,8 +1,8 @@
 //! The lock-free queue by which other threads hand headers to the home thread.
 //!
 //! ```text
-//!            push: one compare-exchange            take_all: one swap, then reversed
-//!   threads ─────────────► head ─► C ─► B ─► A ─► null ─────────► A, B, C on the run queue
+//!            push: one compare-exchange             take_all: one swap
+//!   threads ─────────────► head ─► C ─► B ─► A ─► null ─────────► C, B, A to the home thread
 //! ```
 //!
 //! 1. `push`, by the thread whose transition set REMOTE in the header's state, and no other;
@@ -26,7 +26,7 @@ pub(crate) struct RemoteQueue {
     head: AtomicPtr<Header>,
 }
 
-/// The headers of one [`RemoteQueue::take_all`], oldest first.
+/// The headers of one [`RemoteQueue::take_all`], newest first.
 #[derive(Debug)]
 pub(crate) struct Taken(*mut Header);
 
@@ -60,36 +60,18 @@ impl RemoteQueue {
         }
     }
 
+    /// A hint that saves the swap: a push that it misses is found by the next poll, for which the
+    /// pusher tells the host.
+    #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.load(Relaxed).is_null()
     }
 
     /// 2
-    #[inline(always)]
     pub(crate) fn take_all(&self) -> Taken {
-        // Relaxed: a hint that saves the swap; a push that it misses is found by the next poll,
-        // for which the pusher tells the host.
-        if self.is_empty() {
-            return Taken(ptr::null_mut());
-        }
-        self.take_all_slow()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_all_slow(&self) -> Taken {
         // Acquire: pairs with every push that the swap takes (each continues the release sequence
         // of those before it).
-        let mut newest = self.head.swap(ptr::null_mut(), Acquire);
-        let mut oldest = ptr::null_mut();
-        // SAFETY: `push` links only headers, which live for ever.
-        while let Some(header) = unsafe { Header::from_link(newest) } {
-            let next = header.remote_next.load(Relaxed);
-            header.remote_next.store(oldest, Relaxed);
-            oldest = newest;
-            newest = next;
-        }
-        Taken(oldest)
+        Taken(self.head.swap(ptr::null_mut(), Acquire))
     }
 }
 
@@ -98,7 +80,7 @@ impl Iterator for Taken {
 
     /// Reads the link before it hands the header out: from then on it may be pushed again.
     fn next(&mut self) -> Option<HeaderRef> {
-        // SAFETY: `take_all` made the chain of headers, which live for ever.
+        // SAFETY: `push` links only headers, which live for ever.
         let header = unsafe { Header::from_link(self.0) }?;
         self.0 = header.remote_next.load(Relaxed);
         Some(header)

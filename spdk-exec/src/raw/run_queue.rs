@@ -8,6 +8,8 @@
 //! 1. `push` links a header that is not linked, at the tail.
 //! 2. `pop` unlinks the one at the head.
 //!
+//! 3. `append` links a batch that came from the remote queue, oldest first.
+//!
 //! A header is linked at most once, so wakes coalesce, and a queue of plain cells has no atomic
 //! operation: a wake and a turn on the home thread cost a few stores.
 
@@ -74,6 +76,20 @@ impl RunQueue {
         Some(header)
     }
 
+    /// 3
+    pub(crate) fn append(&self, batch: Batch) {
+        if batch.len == 0 {
+            return;
+        }
+        // SAFETY: by the type's invariant.
+        match unsafe { Header::from_link(self.tail.get()) } {
+            Some(tail) => tail.queue_next.set(batch.head),
+            None => self.head.set(batch.head),
+        }
+        self.tail.set(batch.tail);
+        self.len.set(self.len.get() + batch.len);
+    }
+
     #[cfg(test)]
     pub(crate) fn assert_valid(&self) {
         let mut last = ptr::null();
@@ -102,5 +118,50 @@ impl RunQueue {
             self.len.get(),
             "the length must be the number of headers"
         );
+    }
+}
+
+/// Headers on their way from the remote queue, which gives the newest first, to the run queue.
+///
+/// # Invariants
+/// As for [`RunQueue`]. What is in a batch looks queued, and is as soon as the batch is appended.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    head: Link,
+    tail: Link,
+    len: usize,
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        Self {
+            head: ptr::null(),
+            tail: ptr::null(),
+            len: 0,
+        }
+    }
+
+    /// Links a header before the others, unless it is queued already.
+    #[inline]
+    pub(crate) fn push_front(&mut self, header: HeaderRef) {
+        if header.is_queued() {
+            return;
+        }
+        header.queue_next.set(self.head);
+        self.head = header;
+        if self.tail.is_null() {
+            self.tail = header;
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = HeaderRef> {
+        let mut link = self.head;
+        core::iter::from_fn(move || {
+            // SAFETY: by the type's invariant.
+            let header = unsafe { Header::from_link(link) }?;
+            link = header.queue_next.get();
+            Some(header)
+        })
     }
 }

@@ -138,6 +138,7 @@ impl State {
     }
 
     /// 1: makes the caller the owner of a vacant header; false if it is in use.
+    #[inline]
     pub(crate) fn claim(&self) -> bool {
         let now = self.0.load(Relaxed);
         now & OCCUPIED == 0
@@ -149,6 +150,7 @@ impl State {
     }
 
     /// 2: the task exists, in a header that is claimed, or that the pool gave to the caller alone; `remote` if the caller is going to push it onto the remote queue.
+    #[inline]
     pub(crate) fn publish(&self, handle: bool, remote: bool) -> Snapshot {
         let now = self.0.load(Relaxed);
         debug_assert!(now & !KIND & ((1 << GENERATION_SHIFT) - 1) & !OCCUPIED == COMPLETE);
@@ -211,6 +213,7 @@ impl State {
     }
 
     /// 5: the future is gone and its output written; `take` moves the join waker out.
+    #[inline]
     pub(crate) fn complete<W>(
         &self,
         linked: bool,
@@ -250,11 +253,13 @@ impl State {
     }
 
     /// 7: the home thread took a complete header off its run queue.
+    #[inline]
     pub(crate) fn unlink(&self) -> Snapshot {
         Snapshot(self.0.fetch_and(!LINKED, AcqRel) & !LINKED)
     }
 
     /// Gives the handle its cell for a waker, if the task is not over.
+    #[inline]
     pub(crate) fn open_join(&self) -> JoinAccess {
         let mut now = self.0.load(Acquire);
         loop {
@@ -297,6 +302,7 @@ impl State {
     }
 
     /// 6, first half: detaches, unless the output is there and the handle's to drop.
+    #[inline]
     pub(crate) fn drop_handle(&self) -> DropHandle {
         let mut now = self.0.load(Acquire);
         while now & COMPLETE == 0 {
@@ -313,11 +319,13 @@ impl State {
     }
 
     /// 6, second half: the handle of a complete task is done with its output and its cell.
+    #[inline]
     pub(crate) fn release_handle(&self) -> Snapshot {
         Snapshot(self.0.fetch_and(!HANDLE, AcqRel) & !HANDLE)
     }
 
     /// 8: the header can be claimed again; every waker that exists now is stale.
+    #[inline]
     pub(crate) fn vacate(&self) {
         let now = self.0.load(Relaxed);
         debug_assert!(Snapshot(now).is_releasable() && now & OCCUPIED != 0);
@@ -358,6 +366,7 @@ impl Snapshot {
         self.0 & ABORT != 0
     }
 
+    #[inline]
     pub(crate) fn has_handle(self) -> bool {
         self.0 & HANDLE != 0
     }
@@ -369,10 +378,12 @@ impl Snapshot {
 
     /// Complete, and nobody needs the header any more: the caller whose transition made it so
     /// vacates it.
+    #[inline]
     pub(crate) fn is_releasable(self) -> bool {
         self.0 & COMPLETE != 0 && self.0 & (HANDLE | REMOTE | LINKED | TAKING) == 0
     }
 
+    #[inline]
     pub(crate) fn kind(self) -> Kind {
         match (self.0 & POOLED != 0, self.0 & DEPOT != 0) {
             (false, _) => Kind::Static,

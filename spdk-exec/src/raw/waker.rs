@@ -4,7 +4,7 @@
 //!   wake ──► state: complete, or another generation? ── yes ──► nothing
 //!              │ no
 //!              ▼
-//!            on the home thread? ── yes ──► state again: same life? ──► run queue    (plain cells)
+//!            on the home thread? ── yes ──► run queue, if not there yet    (plain cells)
 //!              │ no
 //!              ▼
 //!            set REMOTE ── was set ──► nothing: coalesced
@@ -61,11 +61,10 @@ pub(crate) fn wake_header(header: HeaderRef, tag: usize) {
         return;
     };
     if engine.is_home() {
-        // This thread is home to `engine`. If the state is still of the life that it was of before
-        // `engine` was read, then `engine` is that life's, and only this thread can end it.
-        if header.state.load().is_same_life(seen) {
-            engine.schedule(header);
-        }
+        // The life that was seen is on `engine`, and lives: a header comes to an engine only by that
+        // engine's home thread, which is this one, or as a slot that never leaves it; and ends its
+        // life only there.
+        engine.schedule(header);
     } else {
         wake_remote(header, tag);
     }

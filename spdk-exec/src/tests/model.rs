@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::raw::header::{Header, HeaderRef};
 use crate::raw::owned::OwnedList;
 use crate::raw::remote_queue::RemoteQueue;
-use crate::raw::run_queue::RunQueue;
+use crate::raw::run_queue::{Batch, RunQueue};
 use crate::raw::state::Kind;
 use crate::raw::timers::{TimerHeap, TimerNode, TimerState};
 
@@ -39,10 +39,16 @@ fn index(headers: &[HeaderRef], header: HeaderRef) -> usize {
 enum QueueOp {
     Push(usize),
     Pop,
+    /// A batch from the remote queue, newest first.
+    Append([usize; 3]),
 }
 
 fn queue_op() -> impl Strategy<Value = QueueOp> {
-    prop_oneof![3 => (0..HEADERS).prop_map(QueueOp::Push), 2 => Just(QueueOp::Pop)]
+    prop_oneof![
+        3 => (0..HEADERS).prop_map(QueueOp::Push),
+        3 => Just(QueueOp::Pop),
+        1 => prop::array::uniform3(0..HEADERS).prop_map(QueueOp::Append),
+    ]
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +114,20 @@ proptest! {
                         model.push_back(header);
                     }
                 }
+                QueueOp::Append(newest_first) => {
+                    let mut batch = Batch::new();
+                    let mut oldest_first = VecDeque::new();
+                    for header in newest_first {
+                        batch.push_front(headers[header]);
+                        if !model.contains(&header) && !oldest_first.contains(&header) {
+                            oldest_first.push_front(header);
+                        }
+                    }
+                    let seen: Vec<_> = batch.iter().map(|header| index(&headers, header)).collect();
+                    prop_assert_eq!(&seen, &Vec::from(oldest_first.clone()));
+                    queue.append(batch);
+                    model.extend(oldest_first);
+                }
                 QueueOp::Pop => {
                     let popped = queue.pop().map(|header| index(&headers, header));
                     prop_assert_eq!(popped, model.pop_front());
@@ -149,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn the_remote_queue_gives_all_in_the_order_of_their_pushes(
+    fn the_remote_queue_gives_all_newest_first(
         ops in prop::collection::vec(remote_op(), 0..100),
     ) {
         let (headers, queue) = (headers(), RemoteQueue::new());
@@ -170,6 +190,7 @@ proptest! {
                         .take_all()
                         .map(|header| index(&headers, header))
                         .collect();
+                    model.reverse();
                     prop_assert_eq!(taken, core::mem::take(&mut model));
                 }
             }
