@@ -1,0 +1,3 @@
+//! What the benchmarks measure, apart from how: the same work for each executor.
+
+pub mod exec;
