@@ -70,7 +70,7 @@ mod spawner;
 pub mod spdk;
 mod stats;
 mod storage;
-#[cfg(test)]
+#[cfg(all(test, feature = "std"))]
 mod tests;
 mod time;
 mod yield_now;

@@ -1,5 +1,7 @@
 //! What allocates, counted: a boxed task once, everything else never.
 
+#![cfg(feature = "std")]
+
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;

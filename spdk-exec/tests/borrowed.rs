@@ -1,5 +1,7 @@
 //! Tasks in memory that something else owns and recycles, like an SPDK `bdev_io`'s context.
 
+#![cfg(feature = "std")]
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::ptr::NonNull;

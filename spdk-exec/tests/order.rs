@@ -1,5 +1,7 @@
 //! Exact traces: which task runs when, and what a poll counts.
 
+#![cfg(feature = "std")]
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;

@@ -1,5 +1,7 @@
 //! T13: a panic ends its task, and nothing else.
 
+#![cfg(feature = "std")]
+
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;

@@ -1,6 +1,8 @@
 //! Headers and executors are used again: what was open at once bounds the memory. A program of its
 //! own, as other tests would take executors off the shelf.
 
+#![cfg(feature = "std")]
+
 use spdk_exec::{Budget, LocalExecutor};
 
 mod counting;

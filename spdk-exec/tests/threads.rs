@@ -1,5 +1,7 @@
 //! Real threads: wakes, spawns, aborts and handles from elsewhere. The sanitizers run these.
 
+#![cfg(feature = "std")]
+
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::num::NonZeroUsize;

@@ -1,5 +1,7 @@
 //! Timers, on a clock that the test turns by hand.
 
+#![cfg(feature = "std")]
+
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;

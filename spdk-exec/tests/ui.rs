@@ -1,5 +1,7 @@
 //! What must not compile, with messages that say what to do instead.
 
+#![cfg(feature = "std")]
+
 #[test]
 #[cfg(not(miri))]
 fn misuse_does_not_compile() {

@@ -660,7 +660,7 @@ impl Engine {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "std", not(loom)))]
     pub(crate) fn assert_valid(&self) {
         self.home.queue.assert_valid();
         self.home.owned.assert_valid();

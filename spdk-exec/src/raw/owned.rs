@@ -86,7 +86,7 @@ impl OwnedList {
         unsafe { Header::from_link(self.head.get()) }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "std", not(loom)))]
     pub(crate) fn assert_valid(&self) {
         let mut prev = ptr::null();
         let mut len = 0;

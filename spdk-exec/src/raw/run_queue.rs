@@ -90,7 +90,7 @@ impl RunQueue {
         self.len.set(self.len.get() + batch.len);
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "std", not(loom)))]
     pub(crate) fn assert_valid(&self) {
         let mut last = ptr::null();
         let mut len = 0;

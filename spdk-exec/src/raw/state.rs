@@ -350,7 +350,8 @@ impl Snapshot {
     }
 
     /// Both live in the same life of the header.
-    #[inline(always)]
+    #[cfg(feature = "alloc")]
+    #[inline]
     pub(crate) fn is_same_life(self, other: Self) -> bool {
         (self.0 | other.0) & COMPLETE == 0
             && self.0 >> GENERATION_SHIFT == other.0 >> GENERATION_SHIFT

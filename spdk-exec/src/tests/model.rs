@@ -204,7 +204,7 @@ proptest! {
     ) {
         let heap = TimerHeap::new();
         let timers: Vec<Pin<Box<TimerNode>>> =
-            (0..TIMERS).map(|_| Box::pin(TimerNode::new(0))).collect();
+            (0..TIMERS).map(|_| Box::pin(TimerNode::new(0, false))).collect();
         let counters: Vec<_> = (0..TIMERS).map(|_| Arc::new(Counter(AtomicUsize::new(0)))).collect();
         // (deadline, sequence, timer)
         let mut model = BTreeSet::new();

@@ -29,11 +29,11 @@ impl Interval {
     pub(super) fn new(spawner: &Spawner, period: Duration) -> Self {
         let period = ticks(spawner.expect_clock(), period);
         assert!(period > 0, "an interval's period must not be 0");
-        let first = spawner.now().saturating_add(period);
+        let now = spawner.now();
         Self {
             spawner: *spawner,
             period,
-            sleep: Sleep::new(*spawner, first),
+            sleep: Sleep::new(*spawner, now.saturating_add(period), now),
         }
     }
 

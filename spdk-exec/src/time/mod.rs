@@ -19,7 +19,9 @@ impl Spawner {
     /// # Panics
     /// If the executor's host has no clock, or the executor is closed.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::new(*self, self.deadline_in(duration))
+        let clock = self.expect_clock();
+        let now = clock.now();
+        Sleep::new(*self, now.saturating_add(ticks(clock, duration)), now)
     }
 
     /// Waits until the clock shows `deadline` ticks.
@@ -27,8 +29,7 @@ impl Spawner {
     /// # Panics
     /// If the executor's host has no clock, or the executor is closed.
     pub fn sleep_until(&self, deadline: u64) -> Sleep {
-        self.expect_clock();
-        Sleep::new(*self, deadline)
+        Sleep::new(*self, deadline, self.now())
     }
 
     /// Ticks every `period`, the first time one period from now.
@@ -60,11 +61,6 @@ impl Spawner {
             .expect("the executor is closed")
             .clock()
             .expect("the executor's host has no clock: give it one with `Host::clock`")
-    }
-
-    pub(crate) fn deadline_in(&self, duration: Duration) -> u64 {
-        let clock = self.expect_clock();
-        clock.now().saturating_add(ticks(clock, duration))
     }
 
     /// How long until the next timer is due.

@@ -21,10 +21,12 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    pub(crate) fn new(spawner: Spawner, deadline: u64) -> Self {
+    /// Over already if `deadline` is not after `now`. After that the clock is not read again: a
+    /// moment that passes before the first poll fires with the executor's next one.
+    pub(crate) fn new(spawner: Spawner, deadline: u64, now: u64) -> Self {
         Self {
             spawner,
-            node: TimerNode::new(deadline),
+            node: TimerNode::new(deadline, deadline <= now),
         }
     }
 
@@ -59,12 +61,6 @@ impl Future for Sleep {
                 let Ok(engine) = self.spawner.open() else {
                     return Poll::Ready(());
                 };
-                if engine
-                    .clock()
-                    .is_none_or(|clock| clock.now() >= self.deadline())
-                {
-                    return Poll::Ready(());
-                }
                 // SAFETY: the node is not linked, pinned with `self`, taken out by `drop`, and this
                 // is the heap's home thread.
                 unsafe { engine.timers().insert(&self.node) };
