@@ -351,3 +351,25 @@ fn i9_many_writes_at_once_wait_for_memory_and_all_succeed() {
         delete_all(&spdk, &bases).await;
     });
 }
+
+#[test]
+fn m10_a_mirror_of_mirrors_survives_more_io_than_there_is_memory() {
+    SPDK.run(async |spdk| {
+        let bases = disks(&spdk, "stack", &[64, 64, 64, 64]).await;
+        let left = mirror(&spdk, "md-left", &bases[..2]).await.unwrap();
+        let right = mirror(&spdk, "md-right", &bases[2..]).await.unwrap();
+        let top = mirror(&spdk, "md-top", &["md-left".into(), "md-right".into()])
+            .await
+            .unwrap();
+        let desc = BdevDesc::open(&spdk, "md-top").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        let all = join_all((0..20_000).map(|at| ch.flush(Lba(at % 64), Blocks(1)))).await;
+        assert_eq!(all.iter().filter(|(result, ())| result.is_err()).count(), 0);
+        drop(ch);
+        desc.close().await;
+        top.delete().await;
+        left.delete().await;
+        right.delete().await;
+        delete_all(&spdk, &bases).await;
+    });
+}

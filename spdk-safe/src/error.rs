@@ -53,6 +53,9 @@ pub enum ThreadError {
     /// Another SPDK thread is current than the one that owns the handle. Use it where it was made.
     #[error("the handle belongs to another SPDK thread; use it on the thread that made it")]
     WrongThread,
+    /// The app ends: main is over, and what is open is being closed. Nothing can be opened any more.
+    #[error("the app is ending, and nothing can be opened any more")]
+    Ending,
     /// The call is for the app thread only. Make it there, with its [`Spdk`](crate::app::Spdk).
     #[error("this call is for SPDK's app thread only; make it where `App::run` runs your main")]
     NotAppThread,
@@ -272,6 +275,12 @@ pub enum ChannelError {
         /// The bdev.
         name: String,
     },
+    /// A block device asked for a channel of its own bdev while it makes that channel. Give it another base.
+    #[error("bdev {name:?} can't be its own base: its channel is being made right now")]
+    Cycle {
+        /// The bdev.
+        name: String,
+    },
     /// A device of ours can't make one, in its own words.
     #[error("{0}")]
     Device(String),
@@ -378,6 +387,18 @@ pub enum IoError {
         lba: Lba,
         /// In bytes.
         align: usize,
+    },
+    /// The data of a request that goes the other way: that of a WRITE is lent for reading only, and that of a READ has
+    /// no contents before it was read into.
+    #[error(
+        "{io} at {lba}: the data of a WRITE request can't be read into, nor that of a READ be written before it was \
+         read"
+    )]
+    Direction {
+        /// What was asked.
+        io: IoType,
+        /// Where.
+        lba: Lba,
     },
     /// The bdev was removed, or its descriptor closed.
     #[error("{io} at {lba}: the bdev was removed, or its descriptor closed")]

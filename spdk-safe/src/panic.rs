@@ -7,6 +7,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::task::Waker;
+
 use crate::log;
 
 static CONTAINED: AtomicU64 = AtomicU64::new(0);
@@ -44,5 +46,12 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
 fn discard(payload: Box<dyn Any + Send>) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(second);
+    }
+}
+
+/// Wakes each, whatever the others do: a waker is somebody's code.
+pub(crate) fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        contain("a waker", || waker.wake());
     }
 }

@@ -196,6 +196,66 @@ fn t11_what_main_forgets_is_closed_at_the_end() {
     });
 }
 
+#[test]
+fn t11_what_is_opened_while_the_app_ends_is_an_error() {
+    in_process("t11_what_is_opened_while_the_app_ends_is_an_error", || {
+        app()
+            .run(async |spdk| {
+                MallocBdev::builder("m")
+                    .blocks(64)
+                    .create(&spdk)
+                    .await
+                    .unwrap();
+                let mut open: Option<BdevDesc> = None;
+                // Opens again what was taken from it, as long as it can.
+                let poller = Poller::register(None, move || {
+                    if open.as_ref().is_none_or(BdevDesc::is_removed) {
+                        open = BdevDesc::open(&spdk, "m").read_only().ok();
+                    }
+                    PollerStatus::Busy
+                });
+                std::mem::forget(poller);
+                yield_now().await;
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn sigint_while_spdk_starts_ends_it_in_order() {
+    in_process("sigint_while_spdk_starts_ends_it_in_order", || {
+        // Many bdevs, so that the signal comes while they are being made; if it comes later, main is stopped.
+        let bdevs: Vec<_> = (0..300)
+            .map(|at| {
+                format!(
+                    r#"{{"method": "bdev_malloc_create", "params": {{"name": "m{at}", "num_blocks": 8, "block_size": 512}}}}"#
+                )
+            })
+            .collect();
+        let config = format!(
+            r#"{{"subsystems": [{{"subsystem": "bdev", "config": [{}]}}]}}"#,
+            bdevs.join(",")
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("rpc.sock");
+        let watched = socket.clone();
+        // The socket appears in the middle of the start.
+        std::thread::spawn(move || {
+            while !watched.exists() {
+                std::thread::yield_now();
+            }
+            // SAFETY: SPDK has a handler for it from early in its start.
+            unsafe { libc::kill(libc::getpid(), libc::SIGINT) };
+        });
+        let outcome = app()
+            .memory(Mib(1200))
+            .rpc_socket(socket)
+            .config_json(config)
+            .run(async |_spdk| std::future::pending::<()>().await);
+        assert!(matches!(outcome, Err(AppError::Stopped)), "{outcome:?}");
+    });
+}
+
 const CONFIG: &str = r#"{"subsystems": [{"subsystem": "bdev", "config": [
     {"method": "bdev_malloc_create", "params": {"name": "cfg0", "num_blocks": 64, "block_size": 512}}
 ]}]}"#;

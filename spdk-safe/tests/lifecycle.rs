@@ -284,3 +284,48 @@ fn a_test_that_leaves_a_descriptor_open_fails() {
     assert!(message.contains("descriptor of \"left\""), "{message}");
     SPDK.run(async |spdk| MallocBdev::delete(&spdk, "left").await.unwrap());
 }
+
+#[test]
+fn t13_a_closure_whose_captures_panic_when_they_are_dropped_is_contained() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    thread_local!(static OWN: RefCell<Option<Poller>> = const { RefCell::new(None) });
+    SPDK.run(async |_spdk| {
+        let (before, bomb) = (spdk_safe::contained_panics(), Bomb);
+        let poller = Poller::register(None, move || {
+            let _bomb = &bomb;
+            drop(OWN.take());
+            PollerStatus::Busy
+        });
+        OWN.set(Some(poller.unwrap()));
+        while spdk_safe::contained_panics() == before {
+            yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn i2_futures_dropped_while_they_wait_for_memory_lose_nothing() {
+    SPDK.run(async |spdk| {
+        let desc = disk(&spdk, "i2-wait").await;
+        let ch = desc.channel().unwrap();
+        let start = |io: &mut std::pin::Pin<Box<Io<()>>>| {
+            let _ = io.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        };
+        // The harness has 8191 `spdk_bdev_io`s: the last ones wait.
+        let mut all: Vec<_> = (0..10_000)
+            .map(|_| Box::pin(ch.flush(Lba(0), Blocks(1))))
+            .collect();
+        all.iter_mut().for_each(start);
+        all.drain(9_000..9_500);
+        all.drain(100..200);
+        let mut last = all.pop().unwrap();
+        (&mut last).await.0.unwrap();
+        drop((all, last, ch, desc));
+        MallocBdev::delete(&spdk, "i2-wait").await.unwrap();
+    });
+}

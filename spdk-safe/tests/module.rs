@@ -278,6 +278,8 @@ fn m9_bad_registrations_are_errors() {
             builder("bad").blocks(Blocks(u64::MAX)),
             builder("bad").block_size(0),
             builder("bad").block_size(520),
+            builder("bad").block_size(1 << 17),
+            builder("bad").align(8192),
             builder("bad").align(3),
         ] {
             assert!(matches!(
@@ -458,5 +460,81 @@ fn d8_a_base_that_is_removed_goes_although_the_device_above_does_nothing() {
         let _ = ch.write(Lba(0), desc.alloc(Blocks(1)).unwrap()).await;
         drop((ch, desc));
         bdev.unregister().await;
+    });
+}
+
+#[test]
+fn a_device_that_is_its_own_base_gets_no_channel() {
+    struct Loop(std::sync::OnceLock<SharedDesc>);
+    impl BlockDevice for &'static Loop {
+        type Channel = IoChannel;
+        fn create_channel(&self) -> Result<IoChannel, ChannelError> {
+            self.0.get().unwrap().channel()
+        }
+        fn submit(&self, _channel: &Rc<IoChannel>, request: Request) {
+            request.complete(RequestStatus::Success);
+        }
+    }
+    static LOOP: Loop = Loop(std::sync::OnceLock::new());
+    SPDK.run(async |spdk| {
+        let bdev = builder("loop").register(&spdk, &MODULE, &LOOP).unwrap();
+        let desc = BdevDesc::open(&spdk, "loop").read_only().unwrap();
+        let _ = LOOP.0.set(desc.share());
+        assert!(matches!(desc.channel(), Err(ChannelError::Refused { .. })));
+        drop(desc);
+        // The share is in a static for ever; the removal closes its descriptor all the same.
+        bdev.unregister().await;
+    });
+}
+
+#[test]
+fn m11_the_data_of_a_request_goes_one_way() {
+    SPDK.run(async |spdk| {
+        MallocBdev::builder("m11")
+            .blocks(64)
+            .create(&spdk)
+            .await
+            .unwrap();
+        let desc = BdevDesc::open(&spdk, "m11").read_write().unwrap();
+        /// Does with each request the opposite of what it asks, and answers whether that was refused.
+        struct Backwards(SharedDesc<ReadWrite>);
+        impl BlockDevice for Backwards {
+            type Channel = IoChannel<ReadWrite>;
+            fn create_channel(&self) -> Result<Self::Channel, ChannelError> {
+                self.0.channel()
+            }
+            fn submit(&self, base: &Rc<Self::Channel>, request: Request) {
+                let mut context = Context::from_waker(Waker::noop());
+                let (request, poll) = match request {
+                    Request::Write(write) => {
+                        let poll = pin!(base.read(write.lba(), write.data())).poll(&mut context);
+                        (Request::Write(write), poll)
+                    }
+                    Request::Read(read) => {
+                        let poll = pin!(base.write(read.lba(), read.data())).poll(&mut context);
+                        (Request::Read(read), poll)
+                    }
+                    other => return other.complete(RequestStatus::Failed),
+                };
+                request.complete(match poll {
+                    std::task::Poll::Ready((Err(IoError::Direction { .. }), _)) => {
+                        RequestStatus::Success
+                    }
+                    _ => RequestStatus::Failed,
+                });
+            }
+        }
+        let bdev = builder("backwards")
+            .register(&spdk, &MODULE, Backwards(desc.share()))
+            .unwrap();
+        drop(desc);
+        let top = BdevDesc::open(&spdk, "backwards").read_write().unwrap();
+        let ch = top.channel().unwrap();
+        let (result, buf) = ch.write(Lba(0), ch.alloc(Blocks(1)).unwrap()).await;
+        result.unwrap();
+        ch.read(Lba(0), buf).await.0.unwrap();
+        drop((ch, top));
+        bdev.unregister().await;
+        MallocBdev::delete(&spdk, "m11").await.unwrap();
     });
 }

@@ -27,7 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::num::{NonZeroU64, NonZeroUsize};
 use core::ops::Deref;
@@ -73,13 +73,10 @@ pub fn attach() -> Result<Attached, ThreadError> {
     let attachment = Rc::new(Attachment::default());
     attachment.executor.replace(Some(Rc::new(executor)));
     attachment.poller.replace(Some(poller(&attachment)?));
-    let at_exit = Rc::downgrade(&attachment);
     // Elsewhere than on the app thread nobody says when the thread ends; its owner drops the handles.
-    let _ = spdk_safe::app::at_exit(move || {
-        if let Some(attachment) = at_exit.upgrade() {
-            attachment.detach();
-        }
-    });
+    if !HOOKED.get() && spdk_safe::app::at_exit(detach_mine).is_ok() {
+        HOOKED.set(true);
+    }
     ATTACHED.with_borrow_mut(|list| {
         list.retain(|(id, _)| *id != thread);
         list.push((thread, Rc::downgrade(&attachment)));
@@ -90,8 +87,22 @@ pub fn attach() -> Result<Attached, ThreadError> {
 thread_local! {
     /// The executors on the SPDK threads that this OS thread runs.
     static ATTACHED: RefCell<Vec<(NonZeroU64, Weak<Attachment>)>> = const { RefCell::new(Vec::new()) };
+    /// Whether the app will call [`detach_mine`] on this OS thread.
+    static HOOKED: Cell<bool> = const { Cell::new(false) };
     /// Its address tells OS threads apart.
     static HERE: u8 = const { 0 };
+}
+
+/// The app ends: no task of the app thread runs any more.
+fn detach_mine() {
+    let app_thread = current_id();
+    let mine = ATTACHED.with_borrow(|list| {
+        let mine = list.iter().find(|(id, _)| Some(*id) == app_thread);
+        mine.and_then(|(_, attachment)| attachment.upgrade())
+    });
+    if let Some(attachment) = mine {
+        attachment.detach();
+    }
 }
 
 fn here() -> usize {

@@ -30,7 +30,8 @@ pub struct Raid1Builder {
     bases: Vec<String>,
 }
 
-/// Why an array was not created. Nothing is left behind: bases that were claimed are free again.
+/// Why an array was not created. Nothing is left behind: bases that were claimed are free again (after a
+/// [`Register`](Self::Register) error some messages later).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CreateError {

@@ -136,7 +136,8 @@ pub struct Pools {
     pub small_buffers: u64,
     /// 132 KiB buffers (SPDK 23.01 and newer).
     pub large_buffers: u64,
-    /// Messages between threads (SPDK 22.05 and newer); 1024 for each thread, and what may be in flight.
+    /// Messages between threads (SPDK 22.05 and newer): at least 1024 for each core, and 1024 more. 0 is SPDK's own
+    /// number.
     pub messages: u64,
 }
 
@@ -334,6 +335,18 @@ impl Builder {
                 version: super::spdk_version(),
             });
         }
+        // Each thread takes 1024 messages for itself, and SPDK aborts where there is none left (T-03, T-20).
+        let messages = 1024 * (self.cores.0.len() as u64 + 1);
+        if let Some(pools) = self
+            .pools
+            .filter(|pools| pools.messages != 0 && pools.messages < messages)
+        {
+            return Err(AppError::OutOfRange {
+                what: "messages of the pools",
+                got: pools.messages.to_string(),
+                allowed: "at least 1024 for each core, and 1024 more; or 0 for SPDK's own",
+            });
+        }
         if let Some(arg) = self
             .eal_args
             .iter()
@@ -489,6 +502,11 @@ mod tests {
         assert!(bad(App::builder("a").memory(Mib(u64::MAX))).contains("memory"));
         assert!(bad(App::builder("a").rpc_socket("/x\0y")).contains("RPC socket"));
         assert!(bad(App::builder("a").eal_arg("--a --b")).contains("EAL argument"));
+        let few = Pools {
+            messages: 1024,
+            ..Pools::small()
+        };
+        assert!(bad(App::builder("a").pools(few)).contains("messages"));
         assert_eq!(bad(App::builder("a")), "");
     }
 }

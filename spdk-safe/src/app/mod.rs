@@ -39,9 +39,9 @@ impl Spdk {
         }
     }
 
-    /// Whether the app thread is current: the check of design rule 2.
+    /// Whether the app thread is current (the check of design rule 2), and the app is not ending.
     pub(crate) fn check(&self) -> Result<(), ThreadError> {
-        app_thread::check()
+        app_thread::check_open()
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn run<T>(
         wake: Arc::new(RootWake::default()),
         panic: Cell::new(None),
         started: Cell::new(false),
+        stopped: Cell::new(false),
         drain: RefCell::new(None),
     };
     let this = (&raw const root).cast_mut();
@@ -49,10 +50,10 @@ pub(super) fn run<T>(
     let rc = unsafe { spdk_sys::spdk_shim_app_start(opts, Some(start_callback), this.cast()) };
     app_thread::close();
     ROOT.store(ptr::null_mut(), Ordering::Release);
-    let started = root.started.get();
+    let (started, stopped) = (root.started.get(), root.stopped.get());
     let panicked = root.panic.take();
     // Normally done long ago; not so if SPDK stopped by itself.
-    drop(root);
+    panic::contain("the destructor of main", || drop(root));
     if env::set_down() || !started {
         // SAFETY: the reactors have stopped, and no buffer in SPDK's memory is alive.
         unsafe { spdk_sys::spdk_app_fini() };
@@ -64,7 +65,7 @@ pub(super) fn run<T>(
     }
     match output.into_inner() {
         Some(value) => Ok(value),
-        None if started => Err(AppError::Stopped),
+        None if started || stopped => Err(AppError::Stopped),
         None => Err(AppError::Start(Errno::new(if rc == 0 {
             libc::EIO
         } else {
@@ -79,6 +80,8 @@ struct Root<'a> {
     wake: Arc<RootWake>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
     started: Cell<bool>,
+    /// Asked to stop before it had started.
+    stopped: Cell<bool>,
     drain: RefCell<Option<Drain>>,
 }
 
@@ -117,6 +120,10 @@ impl Root<'_> {
 
     /// Drops main, if it still runs, and ends the app in order.
     fn stop(&self) {
+        if !self.started.get() {
+            // SPDK is still starting, and its subsystems must not be torn down under it: `start` will see this.
+            return self.stopped.set(true);
+        }
         let main = self.main.take();
         panic::contain("the destructor of main", || drop(main));
         self.begin_drain();
@@ -150,6 +157,7 @@ impl Root<'_> {
         // Nothing is borrowed in here: each step calls SPDK and user code.
         let next = match phase {
             Phase::Exit => {
+                app_thread::begin_end();
                 crate::app::exit::run_hooks();
                 module::unregister_all();
                 Phase::Bdevs
@@ -160,6 +168,11 @@ impl Root<'_> {
             }
             Phase::Descriptors if bdev::open_descriptors() == 0 => Phase::Stopping,
             Phase::Bdevs | Phase::Descriptors => {
+                // Again, for what SPDK had no room for the first time.
+                match phase {
+                    Phase::Bdevs => module::unregister_all(),
+                    _ => bdev::revoke_all(),
+                }
                 self.report();
                 phase
             }
@@ -243,8 +256,11 @@ impl Wake for RootWake {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.scheduled.swap(true, Ordering::AcqRel) {
-            // Refused only when the app is over, and then there is no main to wake.
-            let _ = app_thread::send(poll_callback, ptr::null_mut());
+            // Refused when the app is over, and then there is no main to wake; or, by old versions, when there is no
+            // room, and then the next wake tries again.
+            if app_thread::send(poll_callback, ptr::null_mut()).is_err() {
+                self.scheduled.store(false, Ordering::Release);
+            }
         }
     }
 }
@@ -260,7 +276,10 @@ unsafe extern "C" fn start_callback(ctx: *mut c_void) {
             env::set_up();
             app_thread::open(home);
             root.started.set(true);
-            root.poll();
+            match root.stopped.get() {
+                true => root.stop(),
+                false => root.poll(),
+            }
         }
     });
 }

@@ -117,7 +117,7 @@ impl<M: DescMode> IoChannel<M> {
 pub(super) struct ChannelLink {
     pub(super) id: u64,
     home: Home,
-    /// Null until `ChannelCore::open` is done. Followed on the home thread alone, and only while the link is listed.
+    /// Null until `ChannelCore::open` is done, and from the core's drop on. Followed on the home thread alone.
     core: Arc<AtomicPtr<ChannelCore>>,
 }
 
@@ -145,7 +145,7 @@ impl ChannelLink {
         if channel.is_null() || !desc.is_linked(self.id) {
             return;
         }
-        // SAFETY: the link is listed, and only this thread takes it off the list, before it drops the core.
+        // SAFETY: the core clears the pointer before it is dropped, on this OS thread.
         unsafe { Rc::increment_strong_count(channel) };
         // SAFETY: the count just added is handed to this `Rc`, on the channel's home thread.
         let channel = unsafe { Rc::from_raw(channel) };
@@ -167,6 +167,8 @@ pub(super) struct ChannelCore {
     raw: Cell<*mut spdk_sys::spdk_io_channel>,
     raw_desc: NonNull<spdk_sys::spdk_bdev_desc>,
     id: u64,
+    /// What the link follows to this core: null before the core is dropped.
+    slot: Arc<AtomicPtr<Self>>,
     /// Made by a block device of ours for its own channel: requests to that device wait for the I/O on this one.
     pub(super) is_below: bool,
     /// Where its operations wait for memory.
@@ -181,6 +183,11 @@ pub(super) struct ChannelCore {
 impl ChannelCore {
     fn open(desc: &Arc<DescCore>) -> Result<Rc<Self>, ChannelError> {
         let home = Home::current()?;
+        if crate::module::is_creating_channel_of(desc.bdev().as_ptr()) {
+            return Err(ChannelError::Cycle {
+                name: desc.info.name.clone(),
+            });
+        }
         let slot = Arc::new(AtomicPtr::new(ptr::null_mut()));
         let link = |id| ChannelLink {
             id,
@@ -203,6 +210,7 @@ impl ChannelCore {
             raw: Cell::new(raw),
             raw_desc,
             id,
+            slot: Arc::clone(&slot),
             is_below: crate::module::in_create_channel(),
             waits: WaitQueues::of(home),
             revoked: Cell::new(false),
@@ -286,6 +294,8 @@ impl Held for ChannelCore {
 
 impl Drop for ChannelCore {
     fn drop(&mut self) {
+        // The link stays listed until the channel is put, which may be later and on another SPDK thread.
+        self.slot.store(ptr::null_mut(), Ordering::Release);
         for op in self.idle.get_mut().drain(..) {
             // SAFETY: by the type invariant the slot came from a `Box`, and nobody else has it.
             drop(unsafe { Box::from_raw(op.as_ptr()) });

@@ -23,7 +23,7 @@ use super::channel::ChannelLink;
 use super::info::BdevInfo;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError};
 use crate::module::BdevModule;
-use crate::panic::contain;
+use crate::panic::{contain, wake_all};
 use crate::thread::app_thread;
 use crate::units::Blocks;
 
@@ -76,7 +76,7 @@ unsafe impl Sync for DescCore {}
 impl DescCore {
     /// Opens `name`, with one holder. On the app thread.
     pub(super) fn open(name: &str, write: bool) -> Result<Arc<Self>, OpenError> {
-        app_thread::check()?;
+        app_thread::check_open()?;
         let not_found = || OpenError::NotFound {
             name: name.to_owned(),
         };
@@ -295,7 +295,7 @@ impl DescCore {
         // SAFETY: taken out of the state, so this happens once; on the thread that opened it, with no channel left,
         // and so with no I/O in flight (B-05).
         unsafe { spdk_sys::spdk_bdev_close(raw.as_ptr()) };
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

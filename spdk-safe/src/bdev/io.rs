@@ -180,6 +180,9 @@ fn check(
     if io == IoType::Reset {
         return Ok(Blocks(0));
     }
+    if matches!(payload, Payload::Request(data) if !data.may(io)) {
+        return Err(IoError::Direction { io, lba });
+    }
     let blocks = match blocks {
         Some(blocks) => blocks,
         None => {

@@ -25,6 +25,7 @@ use crate::env::DmaBuf;
 use crate::error::{Errno, IoError, IoType, NvmeStatus};
 use crate::module::RequestData;
 use crate::panic::contain;
+use crate::thread::Home;
 use crate::units::{Blocks, Lba};
 
 /// What an operation owns while it is in flight.
@@ -68,6 +69,7 @@ pub(super) struct Op {
     /// The future is gone: nobody wants the result.
     detached: Cell<bool>,
     channel: Cell<Option<Rc<ChannelCore>>>,
+    home: Cell<Option<Home>>,
     io: Cell<IoType>,
     lba: Cell<Lba>,
     blocks: Cell<Blocks>,
@@ -84,6 +86,7 @@ impl Op {
             phase: Cell::new(Phase::Idle),
             detached: Cell::new(false),
             channel: Cell::new(None),
+            home: Cell::new(None),
             io: Cell::new(IoType::Read),
             lba: Cell::new(Lba(0)),
             blocks: Cell::new(Blocks(0)),
@@ -92,6 +95,13 @@ impl Op {
             waker: Cell::new(None),
             iovs: UnsafeCell::new(Vec::new()),
         }
+    }
+
+    /// Set before SPDK gets the slot.
+    fn home(&self) -> Home {
+        self.home
+            .get()
+            .expect("a slot that SPDK has was submitted on a thread")
     }
 
     fn fail(&self, make: impl FnOnce(IoType, Lba) -> IoError) -> IoError {
@@ -114,6 +124,7 @@ impl Flight {
         let slot = channel.take_op();
         // SAFETY: slots live as long as their channel, which `op.channel` keeps from the next lines on.
         let op = unsafe { slot.as_ref() };
+        op.home.set(Some(channel.home));
         op.io.set(io);
         op.lba.set(lba);
         op.blocks.set(blocks);
@@ -158,12 +169,24 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         let op = self.op();
-        drop(op.waker.take());
-        if op.phase.get() == Phase::Done {
-            recycle(self.0);
-        } else {
-            op.detached.set(true);
-        }
+        let waker = op.waker.take();
+        // SPDK does not have what waits, so its data can go now; a request above may be waiting for that.
+        let unused = match op.phase.get() {
+            Phase::Done => {
+                recycle(self.0);
+                Payload::None
+            }
+            Phase::Waiting => {
+                op.detached.set(true);
+                op.payload.take()
+            }
+            _ => {
+                op.detached.set(true);
+                Payload::None
+            }
+        };
+        // Last, since both run code that is not ours.
+        drop((unused, waker));
     }
 }
 
@@ -247,6 +270,13 @@ fn finish(slot: NonNull<Op>, result: Result<(), IoError>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
     let channel = channel_of(op);
+    if op.io.get() == IoType::Read && result.is_ok() {
+        let payload = op.payload.take();
+        if let Payload::Request(data) = &payload {
+            data.set_filled();
+        }
+        op.payload.set(payload);
+    }
     op.result.set(Some(result));
     op.phase.set(Phase::Done);
     let waker = op.waker.take();
@@ -296,6 +326,8 @@ unsafe extern "C" fn io_done_callback(
         let Some(slot) = NonNull::new(arg.cast::<Op>()) else {
             return;
         };
+        // SAFETY: the slot was submitted, so it is not idle, and its home never changes.
+        let home = unsafe { (*slot.as_ptr()).home() }.check();
         let mut status = NvmeStatus { sct: 0, sc: 0 };
         if !success {
             let (mut cdw0, mut sct, mut sc) = (0, 0, 0);
@@ -316,6 +348,12 @@ unsafe extern "C" fn io_done_callback(
         // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters (B-62):
         // nothing is borrowed here.
         unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+        if let Err(error) = home {
+            // SPDK's scheduler has moved the thread; the slot belongs to another OS thread (design rule 2).
+            return crate::log::error(&format!(
+                "an I/O ended where its future can't be reached: {error}"
+            ));
+        }
         // SAFETY: the slot was submitted, so it is not idle.
         let op = unsafe { slot.as_ref() };
         let result = match success {

@@ -31,6 +31,9 @@ unsafe impl Send for DmaBuf {}
 // SAFETY: a shared reference only reads.
 unsafe impl Sync for DmaBuf {}
 
+/// The largest alignment of a [`DmaBuf`], in bytes.
+const MAX_ALIGN: usize = 2 << 20;
+
 /// Why there is no buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -41,8 +44,8 @@ pub enum AllocError {
     /// The size in bytes does not fit. Ask for less.
     #[error("the size of the DMA buffer does not fit in memory")]
     Overflow,
-    /// The alignment is not a power of two.
-    #[error("an alignment must be a power of two, not {0}")]
+    /// The alignment is not a power of two, or larger than 2 MiB.
+    #[error("an alignment must be a power of two up to 2 MiB, not {0}")]
     Alignment(usize),
     /// No app runs, so there is no memory to take from.
     #[error("SPDK is not up; make DMA buffers inside `App::run`")]
@@ -56,7 +59,7 @@ pub enum AllocError {
 }
 
 impl DmaBuf {
-    /// Takes `len` bytes of zeroes, aligned to `align` (a power of two).
+    /// Takes `len` bytes of zeroes, aligned to `align` (a power of two up to 2 MiB).
     ///
     /// `BdevDesc::alloc` and `IoChannel::alloc` choose both as their bdev wants them.
     ///
@@ -64,7 +67,8 @@ impl DmaBuf {
     ///
     /// See [`AllocError`].
     pub fn zeroed(len: Bytes, align: usize) -> Result<Self, AllocError> {
-        if !align.is_power_of_two() {
+        // DPDK takes the alignment as 32 bits.
+        if !align.is_power_of_two() || align > MAX_ALIGN {
             return Err(AllocError::Alignment(align));
         }
         let size = usize::try_from(len.0).map_err(|_| AllocError::Overflow)?;

@@ -29,7 +29,7 @@ pub use request::{
 };
 
 pub(crate) use register::{names, registered, unregister_all};
-pub(crate) use vtable::in_create_channel;
+pub(crate) use vtable::{in_create_channel, is_creating_channel_of};
 
 use crate::error::{ChannelError, IoType};
 
@@ -52,13 +52,16 @@ pub trait BlockDevice: Send + Sync + 'static {
     /// [`ChannelError`]: whoever asked gets no channel.
     fn create_channel(&self) -> Result<Self::Channel, ChannelError>;
 
-    /// Whether the device does this kind of I/O. Asked once, at registration (contract M-21). READ and WRITE it must.
+    /// Whether the device does this kind of I/O. New versions ask once, at registration (contract M-21), old ones each
+    /// time: the answer must not change. READ and WRITE it must.
     fn supports(&self, io: IoType) -> bool {
         matches!(io, IoType::Read | IoType::Write)
     }
 
     /// Takes a request. It completes it, now or later, by consuming it; a request that is dropped fails.
     ///
-    /// A read comes with its memory.
+    /// A read comes with its memory. A device that keeps requests must let go of them when the app ends: nobody else
+    /// can, and the app waits for them. Keep them in a task of an executor, which drops its tasks then, or hook
+    /// [`at_exit`](crate::app::at_exit).
     fn submit(&self, channel: &Rc<Self::Channel>, request: Request);
 }

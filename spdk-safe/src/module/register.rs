@@ -25,7 +25,7 @@ use super::vtable::{
 use super::{BdevModule, BlockDevice};
 use crate::app::Spdk;
 use crate::error::{BdevError, Errno};
-use crate::panic::contain;
+use crate::panic::{contain, wake_all};
 use crate::thread::app_thread;
 use crate::units::Blocks;
 
@@ -71,13 +71,13 @@ impl BlockDeviceBuilder {
         self
     }
 
-    /// Bytes in a logical block: a power of two of at least 512.
+    /// Bytes in a logical block: a power of two from 512 to 65536.
     pub fn block_size(mut self, bytes: u32) -> Self {
         self.block_size = bytes;
         self
     }
 
-    /// Bytes that a buffer's address must be a multiple of: a power of two.
+    /// Bytes that a buffer's address must be a multiple of: a power of two up to 4096.
     pub fn align(mut self, bytes: usize) -> Self {
         self.align = bytes;
         self
@@ -122,7 +122,7 @@ impl BlockDeviceBuilder {
             state: Mutex::new(State::default()),
             unregistering: AtomicBool::new(false),
         });
-        let mut node = Box::new(Node {
+        let node = Box::new(Node {
             device,
             bdev: ptr::null_mut(),
             is_bdev: true,
@@ -133,12 +133,14 @@ impl BlockDeviceBuilder {
         });
         // The heap's addresses: they stay when the node becomes a raw pointer.
         let (name, product) = (node.name.as_ptr(), node.product.as_ptr());
+        // The one pointer that everything below uses, and SPDK until `device_gone_callback`.
+        let node = Box::into_raw(node);
         let desc = spdk_sys::spdk_shim_bdev_desc {
             name: name.cast_mut(),
             product_name: product.cast_mut(),
-            ctxt: (&raw mut *node).cast(),
+            ctxt: node.cast(),
             module: module_raw,
-            fn_table: &Vtable::<D>::TABLE,
+            fn_table: Vtable::<D>::TABLE,
             num_blocks: self.blocks.0,
             block_size: self.block_size,
             optimal_io_boundary: self.optimal_io_boundary,
@@ -148,11 +150,12 @@ impl BlockDeviceBuilder {
         // SAFETY: the strings live in the node, which outlives the bdev; the table is static.
         let bdev = unsafe { spdk_sys::spdk_shim_bdev_alloc(&raw const desc) };
         if bdev.is_null() {
+            // SAFETY: nobody else has the node.
+            drop(unsafe { Box::from_raw(node) });
             return Err(BdevError::NoMemory { name: self.name });
         }
-        node.bdev = bdev;
-        // From here on it is SPDK's, until `device_gone_callback`.
-        let node = Box::into_raw(node);
+        // SAFETY: nobody else has the node yet.
+        unsafe { (*node).bdev = bdev };
         // SAFETY: the app thread is current. The key, the node, lives until `device_gone_callback`.
         unsafe {
             spdk_sys::spdk_io_device_register(
@@ -200,11 +203,12 @@ impl BlockDeviceBuilder {
                 allowed,
             })
         };
-        if self.block_size < 512 || !self.block_size.is_power_of_two() {
+        // SPDK emulates WRITE_ZEROES from a buffer of 1 MiB, and overruns it with larger blocks.
+        if !(512..=65_536).contains(&self.block_size) || !self.block_size.is_power_of_two() {
             return geometry(
                 "the block size",
                 self.block_size.into(),
-                "a power of two of at least 512",
+                "a power of two from 512 to 65536",
             );
         }
         if self.blocks == Blocks(0) || self.blocks.bytes(self.block_size).is_none() {
@@ -214,8 +218,12 @@ impl BlockDeviceBuilder {
                 "at least 1, and below 2^64 bytes in all",
             );
         }
-        if !self.align.is_power_of_two() {
-            return geometry("the alignment", self.align as u64, "a power of two");
+        if !self.align.is_power_of_two() || self.align > 4096 {
+            return geometry(
+                "the alignment",
+                self.align as u64,
+                "a power of two up to 4096",
+            );
         }
         let product = CString::new(self.product.replace('\0', "")).unwrap_or_default();
         Ok((c_name, product))
@@ -263,7 +271,7 @@ impl Future for UnregisterBdev {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.registration.state();
-        if state.bdev.is_none() {
+        if state.is_gone {
             return Poll::Ready(());
         }
         if !state
@@ -286,9 +294,10 @@ struct Registration {
 
 #[derive(Default)]
 struct State {
-    /// The bdev until it is gone.
+    /// The bdev until it is freed.
     bdev: Option<NonNull<spdk_sys::spdk_bdev>>,
     waiting: Vec<Waker>,
+    is_gone: bool,
 }
 
 // SAFETY: the pointer is followed on the app thread alone; the rest is a mutex and an atomic.
@@ -307,18 +316,28 @@ impl Registration {
             return;
         }
         let this = Arc::clone(self);
-        // When the app is over SPDK has unregistered the bdev itself.
-        let _ = app_thread::run(Box::new(move || this.unregister()));
+        if app_thread::run(Box::new(move || this.unregister())).is_err() {
+            // The app is over, and SPDK unregisters the bdev itself; or its ring is full, and the end of the app tries
+            // again.
+            self.unregistering.store(false, Ordering::Release);
+        }
     }
 
     /// On the app thread.
     fn unregister(&self) {
-        let bdev = self.state().bdev;
-        if let Some(bdev) = bdev {
-            // SAFETY: the bdev is not gone, and goes on this thread alone. If SPDK is at it already this does nothing
+        // Locked across the call: up to 22.05 the bdev may be freed on another thread. The call runs none of our code
+        // (no callback is given, and the end of the io_device comes by message).
+        let state = self.state();
+        if let Some(bdev) = state.bdev {
+            // SAFETY: the bdev is not freed: `freeing` waits for the lock. If SPDK is at it already this does nothing
             // (M-24); either way `device_gone_callback` follows.
             unsafe { spdk_sys::spdk_bdev_unregister(bdev.as_ptr(), None, ptr::null_mut()) };
         }
+    }
+
+    /// The bdev is about to be freed.
+    fn freeing(&self) {
+        self.state().bdev = None;
     }
 
     /// The bdev is gone.
@@ -326,9 +345,10 @@ impl Registration {
         let waiting = {
             let mut state = self.state();
             state.bdev = None;
+            state.is_gone = true;
             std::mem::take(&mut state.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        wake_all(waiting);
     }
 }
 
@@ -348,6 +368,10 @@ pub(super) struct Node<D> {
 impl<D: BlockDevice> Node<D> {
     pub(super) fn device(&self) -> &D {
         &self.device
+    }
+
+    pub(super) fn bdev(&self) -> *mut spdk_sys::spdk_bdev {
+        self.bdev
     }
 
     pub(super) fn block_size(&self) -> u32 {
@@ -371,6 +395,7 @@ impl<D: BlockDevice> Node<D> {
         } = self;
         // First, so that what it holds below is free when the waiters hear of it.
         contain("the destructor of a block device", || drop(device));
+        registration.freeing();
         if is_bdev {
             // SAFETY: `destruct_callback` announced this call. It may call back whoever unregistered the bdev, and
             // reads the struct, which is freed only after it (M-25).
@@ -409,7 +434,7 @@ fn alive() -> Vec<Arc<Registration>> {
     let all: Vec<_> = list.iter().filter_map(Weak::upgrade).collect();
     drop(list);
     all.into_iter()
-        .filter(|registration| registration.state().bdev.is_some())
+        .filter(|registration| !registration.state().is_gone)
         .collect()
 }
 

@@ -180,7 +180,8 @@ impl Request {
         home: Home,
     ) -> Self {
         // SAFETY: by this function's contract.
-        let handle = unsafe { Handle::new(bdev_io, home) };
+        let handle =
+            unsafe { Handle::new(bdev_io, home, io_type(raw.type_) == Some(IoType::Read)) };
         let (lba, blocks) = (Lba(raw.offset_blocks), Blocks(raw.num_blocks));
         let data = |handle| DataRequest {
             handle,
@@ -223,6 +224,10 @@ struct RequestContext {
     home: Home,
     /// How many [`RequestData`] there are.
     shares: Cell<usize>,
+    /// The request fills its memory: a READ.
+    fills: bool,
+    /// The memory has contents: always of a WRITE, of a READ once a read below has filled it.
+    filled: Cell<bool>,
     /// Set when the device has ended the request.
     ended: Cell<Option<RequestStatus>>,
 }
@@ -248,7 +253,7 @@ impl Handle {
     /// # Safety
     ///
     /// As [`Request::take`].
-    unsafe fn new(io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) -> Self {
+    unsafe fn new(io: NonNull<spdk_sys::spdk_bdev_io>, home: Home, fills: bool) -> Self {
         // SAFETY: the request is ours. Its context has `context_size()` bytes.
         let raw = unsafe { spdk_sys::spdk_shim_request_ctx(io.as_ptr()) }.cast::<u8>();
         let pad = raw.align_offset(align_of::<RequestContext>());
@@ -260,6 +265,8 @@ impl Handle {
             context.write(RequestContext {
                 home,
                 shares: Cell::new(0),
+                fills,
+                filled: Cell::new(!fills),
                 ended: Cell::new(None),
             });
         }
@@ -279,7 +286,8 @@ impl Handle {
     }
 
     fn finish(self, status: RequestStatus) {
-        end(self.io, self.context(), status);
+        // SAFETY: by the type invariant the request is not ended.
+        unsafe { end(self.io, self.context, status) };
         std::mem::forget(self);
     }
 }
@@ -287,15 +295,30 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         log::error("a block device dropped a request without completing it: the request fails");
-        end(self.io, self.context(), RequestStatus::Failed);
+        // SAFETY: by the type invariant the request is not ended.
+        unsafe { end(self.io, self.context, RequestStatus::Failed) };
     }
 }
 
-/// Ends a request that has not ended: tells SPDK, or leaves that to whoever drops the last data.
-fn end(io: NonNull<spdk_sys::spdk_bdev_io>, context: &RequestContext, status: RequestStatus) {
-    context.ended.set(Some(status));
-    if context.shares.get() == 0 {
-        tell(io, context.home, status);
+/// Ends a request: tells SPDK, or leaves that to whoever drops the last data.
+///
+/// # Safety
+///
+/// The request is not ended, and `context` is its context.
+unsafe fn end(
+    io: NonNull<spdk_sys::spdk_bdev_io>,
+    context: NonNull<RequestContext>,
+    status: RequestStatus,
+) {
+    // No reference to the context is left when SPDK is told, which may use its bytes for the next request at once.
+    let (home, shares) = {
+        // SAFETY: by this function's contract.
+        let context = unsafe { context.as_ref() };
+        context.ended.set(Some(status));
+        (context.home, context.shares.get())
+    };
+    if shares == 0 {
+        tell(io, home, status);
     }
 }
 
@@ -356,6 +379,19 @@ impl RequestData {
         iovs.iter().for_each(|iov| each(iov.iov_base, iov.iov_len));
     }
 
+    /// Whether an I/O of this type may have the memory.
+    pub(crate) fn may(&self, io: IoType) -> bool {
+        match io {
+            IoType::Read => self.context().fills,
+            _ => self.context().filled.get(),
+        }
+    }
+
+    /// A read has filled the memory.
+    pub(crate) fn set_filled(&self) {
+        self.context().filled.set(true);
+    }
+
     fn context(&self) -> &RequestContext {
         // SAFETY: the request is not completed while `self` lives, and until then its context is ours.
         unsafe { self.context.as_ref() }
@@ -378,11 +414,14 @@ impl Clone for RequestData {
 
 impl Drop for RequestData {
     fn drop(&mut self) {
-        let context = self.context();
-        let left = context.shares.get() - 1;
-        context.shares.set(left);
-        if let (0, Some(status)) = (left, context.ended.get()) {
-            let home = context.home;
+        // As in `end`: no reference to the context is left when SPDK is told.
+        let (home, left, ended) = {
+            let context = self.context();
+            let left = context.shares.get() - 1;
+            context.shares.set(left);
+            (context.home, left, context.ended.get())
+        };
+        if let (0, Some(status)) = (left, ended) {
             tell(self.io, home, status);
         }
     }

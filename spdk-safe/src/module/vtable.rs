@@ -2,7 +2,7 @@
 //!
 //! C type: `struct spdk_bdev_fn_table`, and the create and destroy callbacks of `spdk_io_device_register`.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -11,15 +11,53 @@ use super::BlockDevice;
 use super::register::Node;
 use super::request::{Request, io_type, pieces};
 use crate::panic::contain;
-use crate::thread::Home;
+use crate::thread::{Home, app_thread, registry};
 
 thread_local! {
-    static IN_CREATE_CHANNEL: Cell<bool> = const { Cell::new(false) };
+    /// The bdevs whose devices are making their channel on this OS thread, outermost first.
+    static CREATING: RefCell<Vec<*mut spdk_sys::spdk_bdev>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether a device of ours is making the channel of this thread: the channels that it gets are for I/O below it.
+/// Whether a device of ours is making its channel: the channels that it gets are for I/O below it.
 pub(crate) fn in_create_channel() -> bool {
-    IN_CREATE_CHANNEL.get()
+    CREATING.with_borrow(|creating| !creating.is_empty())
+}
+
+/// Whether the device of this very bdev is: SPDK would answer with the half-made channel (T-41).
+pub(crate) fn is_creating_channel_of(bdev: *mut spdk_sys::spdk_bdev) -> bool {
+    CREATING.with_borrow(|creating| creating.contains(&bdev))
+}
+
+/// Said when SPDK's scheduler has moved a thread on which our code runs (design rule 2).
+const MOVED: &str =
+    "an SPDK thread with a block device's channel was moved to another OS thread; its I/O fails";
+
+thread_local! {
+    /// How many channels of our devices each SPDK thread has.
+    static CHANNELS: RefCell<Vec<(Home, usize)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn enter_thread(home: Home) {
+    CHANNELS.with_borrow_mut(
+        |list| match list.iter_mut().find(|(have, _)| *have == home) {
+            Some((_, count)) => *count += 1,
+            None => list.push((home, 1)),
+        },
+    );
+}
+
+/// Whether that was the last channel of the thread.
+fn leave_thread(home: Home) -> bool {
+    CHANNELS.with_borrow_mut(|list| {
+        let Some(at) = list.iter().position(|(have, _)| *have == home) else {
+            return false;
+        };
+        list[at].1 -= 1;
+        list[at].1 == 0 && {
+            list.swap_remove(at);
+            true
+        }
+    })
 }
 
 /// What SPDK keeps for us behind each channel.
@@ -34,8 +72,8 @@ pub(super) struct ChannelContext<D: BlockDevice> {
 pub(super) struct Vtable<D>(std::marker::PhantomData<D>);
 
 impl<D: BlockDevice> Vtable<D> {
-    /// SPDK keeps a pointer to it, which is why it is a constant that can be promoted to a static.
-    pub(super) const TABLE: spdk_sys::spdk_bdev_fn_table = {
+    /// SPDK keeps a pointer to it for as long as the bdev lives.
+    pub(super) const TABLE: &'static spdk_sys::spdk_bdev_fn_table = &{
         // SAFETY: the struct has only nullable function pointers, for which zeroes are valid.
         let mut table: spdk_sys::spdk_bdev_fn_table = unsafe { std::mem::zeroed() };
         table.destruct = Some(destruct_callback::<D>);
@@ -103,11 +141,11 @@ pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
     let Ok(home) = Home::current() else {
         return -libc::EINVAL;
     };
-    IN_CREATE_CHANNEL.set(true);
+    CREATING.with_borrow_mut(|creating| creating.push(node.bdev()));
     let created = contain("BlockDevice::create_channel", || {
         node.device().create_channel()
     });
-    IN_CREATE_CHANNEL.set(false);
+    CREATING.with_borrow_mut(Vec::pop);
     match created {
         Some(Ok(channel)) => {
             let context = ChannelContext::<D> {
@@ -115,6 +153,7 @@ pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
                 channel: Rc::into_raw(Rc::new(channel)),
                 home,
             };
+            enter_thread(home);
             // SAFETY: SPDK allocated as many bytes as the io_device was registered with, aligned like malloc's.
             unsafe { ctx.cast::<ChannelContext<D>>().write(context) };
             0
@@ -137,8 +176,16 @@ pub(super) unsafe extern "C" fn destroy_channel_callback<D: BlockDevice>(
     contain("the destructor of a block device's channel", || {
         // SAFETY: `create_channel_callback` wrote it, and nobody will use it again.
         let context = unsafe { ctx.cast::<ChannelContext<D>>().read() };
+        if context.home.check().is_err() {
+            // Its state belongs to another OS thread: better leaked than touched here.
+            return crate::log::error(MOVED);
+        }
         // SAFETY: the pointer is from `Rc::into_raw`, and this is its thread.
         drop(unsafe { Rc::from_raw(context.channel) });
+        if leave_thread(context.home) && app_thread::check().is_err() {
+            // Nothing says when this thread ends, but our code runs on it only while it has channels of ours.
+            registry::drain(context.home);
+        }
     });
 }
 
@@ -204,6 +251,11 @@ unsafe fn dispatch<D: BlockDevice>(
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(bdev_io) };
     };
+    if context.home.check().is_err() {
+        crate::log::error(MOVED);
+        // SAFETY: the request is ours and nobody else has it.
+        return unsafe { fail(bdev_io) };
+    }
     // SAFETY: by this function's contract nobody else has taken the request over.
     let request = unsafe { Request::take(io, &raw, context.home) };
     // The channel's state is counted: the device may keep it beyond this call, and beyond SPDK's channel.

@@ -15,7 +15,7 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use super::Home;
 use crate::error::ThreadError;
@@ -24,15 +24,17 @@ use crate::error::ThreadError;
 const OPEN: usize = 1 << (usize::BITS - 1);
 
 static GATE: AtomicUsize = AtomicUsize::new(0);
+/// Set when main has ended.
+static ENDING: AtomicBool = AtomicBool::new(false);
 static THREAD: AtomicPtr<spdk_sys::spdk_thread> = AtomicPtr::new(ptr::null_mut());
 
-/// The app thread does not take messages: the app has not started yet, or is over.
+/// The app thread does not take the message: the app has not started yet, or is over, or SPDK has no room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
 /// Makes `home` the app thread and lets messages through.
 pub(crate) fn open(home: Home) {
-    THREAD.store(home.0.as_ptr(), Ordering::Relaxed);
+    THREAD.store(home.thread.as_ptr(), Ordering::Relaxed);
     GATE.fetch_or(OPEN, Ordering::Release);
 }
 
@@ -47,11 +49,25 @@ pub(crate) fn close() {
 /// Whether the app thread is current. After [`close`] it is for nobody.
 pub(crate) fn check() -> Result<(), ThreadError> {
     let home = Home::current()?;
-    if ptr::eq(home.0.as_ptr(), THREAD.load(Ordering::Relaxed)) && is_open() {
+    if ptr::eq(home.thread.as_ptr(), THREAD.load(Ordering::Relaxed)) && is_open() {
         Ok(())
     } else {
         Err(ThreadError::NotAppThread)
     }
+}
+
+/// From now on nothing may be opened: the app ends.
+pub(crate) fn begin_end() {
+    ENDING.store(true, Ordering::Release);
+}
+
+/// As [`check`], for calls that open something.
+pub(crate) fn check_open() -> Result<(), ThreadError> {
+    check()?;
+    if ENDING.load(Ordering::Acquire) {
+        return Err(ThreadError::Ending);
+    }
+    Ok(())
 }
 
 /// Whether an app runs and takes messages.
@@ -73,7 +89,13 @@ pub(crate) fn send(f: unsafe extern "C" fn(*mut c_void), ctx: *mut c_void) -> Re
     let rc =
         unsafe { spdk_sys::spdk_thread_send_msg(THREAD.load(Ordering::Relaxed), Some(f), ctx) };
     GATE.fetch_sub(1, Ordering::Release);
-    if rc == 0 { Ok(()) } else { Err(Closed) }
+    if rc != 0 {
+        // SPDK up to 25.09 answers when its ring or pool is full; later ones abort. The caller tries again, or the end
+        // of the app does it for him.
+        crate::log::error(&format!("a message to the app thread was refused ({rc})"));
+        return Err(Closed);
+    }
+    Ok(())
 }
 
 /// Runs `job` on the app thread: now if it is current, else by message. Dropped unrun when the app is over.

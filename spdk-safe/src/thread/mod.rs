@@ -48,14 +48,25 @@ impl ThreadBound {
 /// Made only from the thread that was current. The pointer is compared and sent to, never dereferenced by us;
 /// SPDK keeps the thread while it has the channel or poller that the handle stands for (T-09).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Home(NonNull<spdk_sys::spdk_thread>);
+pub(crate) struct Home {
+    thread: NonNull<spdk_sys::spdk_thread>,
+    /// Tells OS threads apart: SPDK's scheduler may move an SPDK thread, and what is `!Send` must not go along.
+    os_thread: usize,
+}
+
+thread_local! {
+    /// Its address names the OS thread.
+    static OS_THREAD: u8 = const { 0 };
+}
 
 impl Home {
     /// The thread that is current on this OS thread.
     pub(crate) fn current() -> Result<Self, ThreadError> {
         // SAFETY: spdk_get_thread() reads a thread-local and may be called anywhere, also before SPDK is up.
         let raw = unsafe { spdk_sys::spdk_get_thread() };
-        NonNull::new(raw).map(Self).ok_or(ThreadError::NoThread)
+        let thread = NonNull::new(raw).ok_or(ThreadError::NoThread)?;
+        let os_thread = OS_THREAD.with(|here| std::ptr::from_ref(here).addr());
+        Ok(Self { thread, os_thread })
     }
 
     /// Whether this thread is current: the check of design rule 2.
@@ -93,10 +104,11 @@ impl Home {
     ///
     /// The thread has not exited.
     unsafe fn post(self, job: Box<dyn FnOnce()>) {
-        let ctx = Box::into_raw(Box::new(job)).cast();
+        let ctx = Box::into_raw(Box::new((self, job))).cast();
         // SAFETY: by this function's contract. `ctx` is what `run_job_callback` expects.
-        let rc =
-            unsafe { spdk_sys::spdk_thread_send_msg(self.0.as_ptr(), Some(run_job_callback), ctx) };
+        let rc = unsafe {
+            spdk_sys::spdk_thread_send_msg(self.thread.as_ptr(), Some(run_job_callback), ctx)
+        };
         if rc != 0 {
             // Only old versions answer; the job, and what it was to release, is lost rather than run elsewhere.
             crate::log::error(&format!(
@@ -109,10 +121,16 @@ impl Home {
 /// # Safety
 ///
 /// SPDK calls this once, on the thread that the message was sent to, with the `ctx` of that message: a pointer
-/// from `Box::into_raw(Box::new(job))`.
+/// from `Box::into_raw(Box::new((home, job)))`.
 unsafe extern "C" fn run_job_callback(ctx: *mut std::ffi::c_void) {
     // SAFETY: by this function's contract.
-    let job = unsafe { Box::from_raw(ctx.cast::<Box<dyn FnOnce()>>()) };
+    let job = unsafe { Box::from_raw(ctx.cast::<(Home, Box<dyn FnOnce()>)>()) };
+    let (home, job) = *job;
+    if home.check().is_err() {
+        // The thread was moved to another OS thread, and the job need not be `Send`.
+        std::mem::forget(job);
+        return crate::log::error("an SPDK thread was moved to another OS thread; a handle leaks");
+    }
     crate::panic::contain("a message", job);
 }
 
@@ -123,7 +141,7 @@ unsafe extern "C" fn run_job_callback(ctx: *mut std::ffi::c_void) {
 pub fn current_id() -> Option<NonZeroU64> {
     let home = Home::current().ok()?;
     // SAFETY: the thread is current, so it exists.
-    NonZeroU64::new(unsafe { spdk_sys::spdk_thread_get_id(home.0.as_ptr()) })
+    NonZeroU64::new(unsafe { spdk_sys::spdk_thread_get_id(home.thread.as_ptr()) })
 }
 
 /// The time in ticks (`spdk_get_ticks`).

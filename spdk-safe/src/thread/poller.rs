@@ -134,6 +134,12 @@ impl Inner {
 /// SPDK calls this on the thread that registered the poller, with the `Inner` that it was registered with.
 unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
     let inner = ctx.cast::<Inner>().cast_const();
+    // SAFETY: by the type invariant `ctx` is alive; the field never changes.
+    if unsafe { (*inner).home }.check().is_err() {
+        // SPDK's scheduler has moved the thread to another OS thread, where the closure must not run: it need not be
+        // `Send` (design rule 2).
+        return 0;
+    }
     // SAFETY: by the type invariant `ctx` is alive with a count of SPDK's; this adds one for the call, since the
     // closure may drop the `Poller`.
     unsafe { Rc::increment_strong_count(inner) };
@@ -148,15 +154,13 @@ unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
         closure()
     });
     inner.running.set(false);
-    match status {
-        Some(PollerStatus::Busy) => 1,
-        Some(PollerStatus::Idle) => 0,
-        None => {
-            inner.faulted.set(true);
-            inner.unregister();
-            0
-        }
+    if status.is_none() {
+        inner.faulted.set(true);
+        inner.unregister();
     }
+    // The closure may go here, with what it has captured.
+    contain("the destructor of a poller", || drop(inner));
+    i32::from(status == Some(PollerStatus::Busy))
 }
 
 impl std::fmt::Debug for Poller {
