@@ -33,7 +33,7 @@ pub struct Spdk {
 }
 
 impl Spdk {
-    const fn new() -> Self {
+    const fn of_app_thread() -> Self {
         Self {
             _bound: ThreadBound::new(),
         }

@@ -33,7 +33,7 @@ pub(super) fn run<T>(
 ) -> Result<T, AppError> {
     let output: Cell<Option<T>> = Cell::new(None);
     let future = async {
-        output.set(Some(main(Spdk::new()).await));
+        output.set(Some(main(Spdk::of_app_thread()).await));
     };
     let root = Root {
         main: RefCell::new(Some(Box::pin(future))),

@@ -39,6 +39,14 @@ pub trait DescState: sealed::Sealed + 'static {}
 )]
 pub trait Writable: DescMode {}
 
+/// A state in which a descriptor holds no claim.
+#[diagnostic::on_unimplemented(
+    message = "this descriptor holds a claim already",
+    label = "needs a descriptor that is not claimed",
+    note = "the claim ends when the descriptor is closed; open another one to claim it for another module"
+)]
+pub trait Unclaimed: DescState {}
+
 /// Opened for reading.
 #[derive(Debug, Clone, Copy)]
 pub enum ReadOnly {}
@@ -61,6 +69,7 @@ impl DescMode for ReadWrite {}
 impl DescState for Opened {}
 impl DescState for Claimed {}
 impl Writable for ReadWrite {}
+impl Unclaimed for Opened {}
 
 /// An open bdev (`struct spdk_bdev_desc`), the half that owns it.
 ///
@@ -180,7 +189,7 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     }
 }
 
-impl<M: DescMode> BdevDesc<M, Opened> {
+impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     /// Claims the bdev for `module`: from now on nobody else can open it for writing
     /// (`spdk_bdev_module_claim_bdev`). The claim ends with the descriptor.
     ///
@@ -195,6 +204,7 @@ impl<M: DescMode> BdevDesc<M, Opened> {
     ) -> Result<BdevDesc<M, Claimed>, (ClaimError, Self)>
     where
         M: Writable,
+        S: Unclaimed,
     {
         match self.hold.0.claim(module) {
             Ok(()) => Ok(BdevDesc::new(self.hold)),

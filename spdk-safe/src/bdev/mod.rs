@@ -30,7 +30,7 @@ mod wait;
 pub use channel::IoChannel;
 pub use desc::{
     BdevDesc, Claimed, CloseDesc, DescMode, DescState, OpenBdev, Opened, ReadOnly, ReadWrite,
-    SharedDesc, Writable,
+    SharedDesc, Unclaimed, Writable,
 };
 pub use info::BdevInfo;
 pub use io::{Io, IoData};
