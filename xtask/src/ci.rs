@@ -63,6 +63,8 @@ fn steps() -> Vec<Step> {
             "spdk-raid's pure parts without an SPDK",
             &["build", "-p", "spdk-raid", "--lib", "--no-default-features"],
         )),
+        Step::new("loom", &["xtask", "loom"]),
+        Step::new("sanitizers", &["xtask", "sanitize"]),
         Step::new("demo", &["xtask", "demo", "--size", "8"]),
     ]
 }

@@ -3,6 +3,7 @@
 //! Each does all set-up that is missing and no set-up twice.
 
 mod cargo;
+mod checks;
 mod ci;
 mod host;
 #[path = "../../spdk-sys/build/locate.rs"]
@@ -41,14 +42,18 @@ struct Cli {
 enum Task {
     /// Mirror two SPDK malloc bdevs with the Rust RAID1, write through it, and verify every byte.
     ///
-    /// Runs spdk-raid/examples/mirror.rs in release mode; `cargo xtask demo -- --help` lists its options.
+    /// Runs spdk-raid/examples/mirror in release mode; `cargo xtask demo -- --help` lists its options.
     Demo(Pass),
     /// Run all tests, on a real SPDK.
     ///
     /// The same as `cargo test --workspace` after the set-up; arguments are passed on to it.
     Test(Pass),
-    /// Run what CI runs: format, clippy, rustdoc, tests, builds without an SPDK, and the demo.
+    /// Run what CI runs: format, clippy, rustdoc, tests, loom, sanitizers, builds without an SPDK, and the demo.
     Ci,
+    /// Run the executor's tests under loom: every interleaving, up to a bound.
+    Loom,
+    /// Run the executor's tests under ThreadSanitizer and AddressSanitizer, where there is a nightly toolchain.
+    Sanitize,
     /// Build an SPDK from Debian's archive into the cache, if there is none.
     ///
     /// Looks at SPDK_DIR, then at pkg-config, then in ${XDG_CACHE_HOME:-~/.cache}/spdk-sys. Finding none, it
@@ -108,6 +113,8 @@ fn run(cli: Cli, host: &Host) -> Result<ExitCode> {
             cargo::run(command)?;
         }
         Task::Ci => return ci::run(host),
+        Task::Loom => checks::loom()?,
+        Task::Sanitize => checks::sanitize()?,
         Task::Spdk(SpdkArgs { print: true, .. }) => {
             let (text, found) = setup::report(host);
             println!("{}", text.trim_end());

@@ -1,0 +1,98 @@
+//! `cargo xtask loom` and `cargo xtask sanitize`: the executor under tools that see what tests do not.
+//!
+//! Both build `spdk-exec` alone, which needs no SPDK, each into a target folder of its own.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::cargo::{self, cargo, workspace};
+
+/// The test programs that run under a sanitizer. The others start compilers or count what a sanitizer changes.
+const SANITIZED: &[&str] = &[
+    "--lib",
+    "--test=threads",
+    "--test=order",
+    "--test=timers",
+    "--test=borrowed",
+    "--test=panics",
+];
+
+/// Every interleaving of what crosses threads, up to a bound.
+pub(crate) fn loom() -> Result<()> {
+    let mut command = cargo(["test", "--package=spdk-exec", "--lib", "--release", "loom"]);
+    command
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("LOOM_MAX_PREEMPTIONS", "3")
+        .env("LOOM_MAX_BRANCHES", "20000")
+        .env("CARGO_TARGET_DIR", workspace().join("target/loom"));
+    cargo::run(command)
+}
+
+/// ThreadSanitizer and AddressSanitizer, on the nightly toolchain; without one it says so and passes.
+pub(crate) fn sanitize() -> Result<()> {
+    if !has_nightly() {
+        println!(
+            "sanitizers: skipped, for there is no nightly toolchain (`rustup toolchain install nightly`)"
+        );
+        return Ok(());
+    }
+    cargo::run(sanitizer("thread", SANITIZED))?;
+    // A sanitizer that finds nothing must be one that would have found something.
+    let control = ["--test=threads", "--", "--ignored", "control_a_race"];
+    match sanitizer("thread", &control).output()?.status.success() {
+        true => bail!(
+            "ThreadSanitizer did not see the race that is there on purpose: its runs prove nothing"
+        ),
+        false => println!("control: ThreadSanitizer sees a race that is there on purpose"),
+    }
+    cargo::run(sanitizer(
+        "address",
+        &[SANITIZED, &["--test=alloc", "--test=reuse"]].concat(),
+    ))
+}
+
+fn has_nightly() -> bool {
+    let output = Command::new("rustup")
+        .args(["run", "nightly", "cargo", "--version"])
+        .output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// `cargo test` of the executor under `which` sanitizer.
+fn sanitizer(which: &str, args: &[&str]) -> Command {
+    let top = workspace();
+    let mut command = Command::new("rustup");
+    command
+        .current_dir(&top)
+        .args([
+            "run",
+            "nightly",
+            "cargo",
+            "test",
+            "--package=spdk-exec",
+            "--target=x86_64-unknown-linux-gnu",
+        ])
+        .args(args)
+        // The standard library is not built with the sanitizer, hence the second flag.
+        .env(
+            "RUSTFLAGS",
+            format!("-Zsanitizer={which} -Cunsafe-allow-abi-mismatch=sanitizer"),
+        )
+        .env(
+            "TSAN_OPTIONS",
+            format!("suppressions={}", top.join("spdk-exec/tsan.supp").display()),
+        )
+        .env("CARGO_TARGET_DIR", top.join("target").join(which));
+    // Those of the toolchain that runs us.
+    for name in [
+        "CARGO",
+        "RUSTC",
+        "RUSTDOC",
+        "RUSTUP_TOOLCHAIN",
+        "CARGO_MANIFEST_DIR",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
