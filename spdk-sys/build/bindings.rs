@@ -12,7 +12,8 @@ const FUNCTIONS: &[&str] = &[
     "spdk_app_(stop|fini|start_shutdown)",
     // Threads and channels.
     "spdk_[gs]et_thread",
-    "spdk_thread_(send_msg|get_id|get_name)",
+    "spdk_thread_(create|exit|is_exited|send_msg|get_id|get_name|get_by_id)",
+    "spdk_cpuset_(alloc|free|set_cpu)",
     "spdk_poller_(register_named|unregister)",
     "spdk_io_device_(register|unregister)",
     "spdk_(get|put)_io_channel",

@@ -363,6 +363,16 @@ spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *
 #endif
 }
 
+bool
+spdk_shim_thread_is_running(struct spdk_thread *thread)
+{
+#if SINCE(23, 1)
+	return spdk_thread_is_running(thread);
+#else
+	return true;
+#endif
+}
+
 void *
 spdk_shim_channel_ctx(struct spdk_io_channel *ch)
 {

@@ -101,6 +101,9 @@ void *spdk_shim_request_ctx(struct spdk_bdev_io *bdev_io);
 void spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *bdev,
 			    spdk_bdev_io_wait_cb cb_fn, void *cb_arg, bool unblocks);
 
+/* Whether a thread was not told to exit; before 23.01 there is no way to know, and the answer is yes. */
+bool spdk_shim_thread_is_running(struct spdk_thread *thread);
+
 /* The context behind a channel: static inline in SPDK. */
 void *spdk_shim_channel_ctx(struct spdk_io_channel *ch);
 

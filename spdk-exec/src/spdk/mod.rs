@@ -5,7 +5,7 @@
 //!  (no executor) ───► attached, n handles ──────► detached: live tasks dropped, later spawns say Closed
 //!                          │      ▲                   ▲
 //!                          └──────┘ attach again      │
-//!                          └───── the app ends ───────┘
+//!                          └── the app or thread ends ─┘
 //!  1: attach   2: the last `Attached` is dropped
 //! ```
 //!
@@ -36,12 +36,15 @@ use std::thread_local;
 use std::vec::Vec;
 
 use spdk_safe::error::ThreadError;
-use spdk_safe::thread::{Poller, PollerStatus, current_id, ticks, ticks_per_second};
+use spdk_safe::thread::{Poller, PollerStatus, current_id, is_exiting, ticks, ticks_per_second};
 
 use crate::{Budget, Clock, Host, LocalExecutor, Spawner, ThreadIdentity};
 
 /// How many tasks one call of the poller runs at most: other pollers of the thread wait meanwhile.
 const BUDGET: Budget = Budget(64);
+
+/// After how many passes of the loop the poller looks whether the thread was told to exit.
+const LOOK_EVERY: u32 = 256;
 
 /// A handle to the executor of this SPDK thread; spawn through it.
 ///
@@ -136,7 +139,7 @@ impl Drop for Attachment {
 fn poller(attachment: &Rc<Attachment>) -> Result<Poller, ThreadError> {
     let weak = Rc::downgrade(attachment);
     let home = here();
-    let mut moved = false;
+    let (mut moved, mut passes) = (false, 0_u32);
     Poller::register(None, move || {
         if here() != home {
             if !core::mem::replace(&mut moved, true) {
@@ -146,9 +149,15 @@ fn poller(attachment: &Rc<Attachment>) -> Result<Poller, ThreadError> {
             }
             return PollerStatus::Idle;
         }
-        let executor = weak
-            .upgrade()
-            .and_then(|attachment| attachment.executor.borrow().clone());
+        let attachment = weak.upgrade();
+        passes = passes.wrapping_add(1);
+        if passes % LOOK_EVERY == 0 && is_exiting() {
+            if let Some(attachment) = attachment {
+                attachment.detach();
+            }
+            return PollerStatus::Busy;
+        }
+        let executor = attachment.and_then(|attachment| attachment.executor.borrow().clone());
         match executor {
             Some(executor) if executor.poll(BUDGET).is_busy() => PollerStatus::Busy,
             _ => PollerStatus::Idle,

@@ -144,6 +144,17 @@ pub fn current_id() -> Option<NonZeroU64> {
     NonZeroU64::new(unsafe { spdk_sys::spdk_thread_get_id(home.thread.as_ptr()) })
 }
 
+/// Whether the SPDK thread that is current was told to exit (`spdk_thread_exit`): what runs on it should let go of it,
+/// or SPDK forces it out after five seconds and leaks what it held (T-10). Before SPDK 23.01 that can't be known, and
+/// the answer is no.
+#[must_use]
+pub fn is_exiting() -> bool {
+    Home::current().is_ok_and(|home| {
+        // SAFETY: the thread is current, so it exists.
+        !unsafe { spdk_sys::spdk_shim_thread_is_running(home.thread.as_ptr()) }
+    })
+}
+
 /// The time in ticks (`spdk_get_ticks`).
 #[must_use]
 pub fn ticks() -> u64 {
