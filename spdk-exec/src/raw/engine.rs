@@ -13,11 +13,19 @@
 //! put back. So a waker or a spawner that outlives it reads an engine, finds another epoch or
 //! generation there, and does nothing.
 
+mod close;
+mod counts;
+mod stack;
+
+#[cfg(feature = "std")]
+pub(crate) use stack::current_engine;
+
 use core::fmt;
-use core::marker::PhantomData;
 use core::ptr;
 use core::task::{Context, Waker};
 
+use self::counts::{Counts, bump};
+use self::stack::{Frame, OnUnwind};
 use super::cell::Step;
 use super::gate::{Epoch, Gate};
 use super::header::HeaderRef;
@@ -31,7 +39,7 @@ use super::timers::TimerHeap;
 use super::waker;
 use crate::host::{Host, Identity, Notifier};
 use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::*};
-use crate::loom::{Cell, UnsafeCell, const_fn, spin};
+use crate::loom::{Cell, UnsafeCell, const_fn};
 use crate::{BindError, Clock, JoinError, Polled, Stats};
 
 /// How deep turns of one executor's tasks may nest on the stack: a task that starts another in
@@ -90,17 +98,6 @@ struct Home {
     /// Goes back to the shelf when it is closed.
     on_loan: Cell<bool>,
     counts: Counts,
-}
-
-struct Counts {
-    spawned: Cell<u64>,
-    turns: Cell<u64>,
-    local_wakes: Cell<u64>,
-    remote_wakes: Cell<u64>,
-    run_now: Cell<u64>,
-    exhausted: Cell<u64>,
-    panics: Cell<u64>,
-    timers: Cell<u64>,
 }
 
 // SAFETY: `shared`, `pool`'s shared lists and the atomics in `home` are for everyone; the rest is
@@ -578,68 +575,6 @@ impl Engine {
         self.home.queue.len() > 0 || !self.shared.remote.is_empty()
     }
 
-    /// 2 and 3; if a task of this executor runs below on the stack, as soon as it has returned.
-    pub(crate) fn close(&'static self) {
-        self.shared.gate.close();
-        if self.home.depth.get() > 0 {
-            self.home.close_requested.set(true);
-            return;
-        }
-        let frame = Frame::enter(self);
-        // Destructors may wake tasks, but none runs any more.
-        self.home.in_future.set(true);
-        loop {
-            self.take_remote();
-            while let Some(header) = self.home.owned.front() {
-                self.drop_task(header);
-            }
-            // In this order: no task is left whose wakes could be under way, then no visitor, who
-            // may have pushed a new task before it left.
-            if self.home.zombies.get() == 0
-                && self.shared.gate.is_empty()
-                && self.shared.remote.is_empty()
-            {
-                break;
-            }
-            spin();
-        }
-        while let Some(header) = self.home.queue.pop() {
-            let now = header.state.unlink();
-            self.release_if_last(header, now);
-        }
-        // What still waits is in no task of this executor.
-        while let Some(waker) = self.home.timers.pop_due(u64::MAX) {
-            waker
-                .into_iter()
-                .for_each(|waker| self.wake_contained(waker));
-        }
-        self.home.in_future.set(false);
-        self.home.clock.set(None);
-        // Dropped last, as that runs another crate's code.
-        let _notifier = self.home.notifier.with_mut(|notifier| {
-            // SAFETY: no visitor is left, no header that could make one has REMOTE set.
-            unsafe { notifier.replace(Notifier::None) }
-        });
-        drop(frame);
-        self.home.thread.store(0, Relaxed);
-        if self.shared.gate.next_epoch() {
-            let on_loan = self.home.on_loan.get();
-            // Release: pairs with the next bind.
-            self.home.bound.store(false, Release);
-            if on_loan {
-                #[cfg(feature = "alloc")]
-                super::shelf::put(self);
-            }
-        }
-    }
-
-    fn drop_task(&'static self, header: HeaderRef) {
-        let (vtable, data) = header.task();
-        // SAFETY: the task is live, this is its home thread, and no frame below polls it.
-        let step = unsafe { (vtable.abort)(data, JoinError::Aborted) };
-        self.finish(header, step);
-    }
-
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.home.timers.next_deadline()
     }
@@ -677,42 +612,6 @@ impl fmt::Debug for Engine {
     }
 }
 
-impl Counts {
-    const_fn! {
-        fn new() -> Self {
-            Self {
-                spawned: Cell::new(0),
-                turns: Cell::new(0),
-                local_wakes: Cell::new(0),
-                remote_wakes: Cell::new(0),
-                run_now: Cell::new(0),
-                exhausted: Cell::new(0),
-                panics: Cell::new(0),
-                timers: Cell::new(0),
-            }
-        }
-    }
-
-    fn reset(&self) {
-        let all = [
-            &self.spawned,
-            &self.turns,
-            &self.local_wakes,
-            &self.remote_wakes,
-            &self.run_now,
-            &self.exhausted,
-            &self.panics,
-            &self.timers,
-        ];
-        all.iter().for_each(|count| count.set(0));
-    }
-}
-
-#[inline(always)]
-fn bump(count: &Cell<u64>, by: u64) {
-    count.set(count.get().wrapping_add(by));
-}
-
 /// What stands for an identity in `Home::identity`: the function that names the thread.
 fn identity_code(identity: Identity) -> Option<*mut ()> {
     match identity {
@@ -726,77 +625,4 @@ fn identity_code(identity: Identity) -> Option<*mut ()> {
 #[cfg(feature = "std")]
 fn os_thread() -> usize {
     crate::host::thread_id()
-}
-
-/// The engine whose task runs on this thread, for `Spawner::current`.
-#[cfg(feature = "std")]
-mod current {
-    use super::Engine;
-    use crate::loom::{Cell, local};
-
-    local! { static CURRENT: Cell<Option<&'static Engine>> = Cell::new(None); }
-
-    pub(crate) fn get() -> Option<&'static Engine> {
-        CURRENT.with(Cell::get)
-    }
-
-    #[inline]
-    pub(super) fn replace(engine: Option<&'static Engine>) -> Option<&'static Engine> {
-        CURRENT.with(|current| current.replace(engine))
-    }
-}
-#[cfg(feature = "std")]
-pub(crate) use current::get as current_engine;
-
-/// A frame of the executor on the stack.
-struct Frame {
-    engine: &'static Engine,
-    #[cfg(feature = "std")]
-    outer: Option<&'static Engine>,
-    _not_send: PhantomData<*const ()>,
-}
-
-impl Frame {
-    #[inline(always)]
-    fn enter(engine: &'static Engine) -> Self {
-        engine.home.depth.set(engine.home.depth.get() + 1);
-        Self {
-            engine,
-            #[cfg(feature = "std")]
-            outer: current::replace(Some(engine)),
-            _not_send: PhantomData,
-        }
-    }
-}
-
-impl Drop for Frame {
-    #[inline(always)]
-    fn drop(&mut self) {
-        #[cfg(feature = "std")]
-        current::replace(self.outer);
-        let home = &self.engine.home;
-        home.depth.set(home.depth.get() - 1);
-        if home.depth.get() == 0 && home.close_requested.get() {
-            home.close_requested.set(false);
-            self.engine.close();
-        }
-    }
-}
-
-/// A panic goes through a turn, as nothing contains it without `std`: the task is over.
-struct OnUnwind {
-    engine: &'static Engine,
-    header: HeaderRef,
-    was_in_future: bool,
-}
-
-impl Drop for OnUnwind {
-    #[cold]
-    fn drop(&mut self) {
-        let (vtable, data) = self.header.task();
-        self.engine.home.in_future.set(self.was_in_future);
-        // SAFETY: the task is live, this is its home thread, its poll has unwound.
-        unsafe { (vtable.abort)(data, JoinError::Panicked(crate::Panic::unknown())) };
-        self.engine.finish(self.header, Step::Panicked);
-    }
 }
