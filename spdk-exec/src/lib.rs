@@ -30,6 +30,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! On an SPDK thread, with the feature `spdk`, where a poller drives it:
+#![cfg_attr(feature = "spdk", doc = "```no_run")]
+#![cfg_attr(not(feature = "spdk"), doc = "```ignore")]
+//! use spdk_safe::prelude::*;
+//!
+//! App::builder("tasks").no_huge().no_pci().run(async |_spdk| {
+//!     let executor = spdk_exec::spdk::attach()?;            // one on each SPDK thread
+//!     let one = executor.spawn(async { 1 });
+//!     executor.sleep(std::time::Duration::from_millis(1)).await; // SPDK's ticks
+//!     println!("{}", one.await?);
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Which half to use
 //! Everything at this level is safe. [`raw`] is for memory that something else owns and recycles,
 //! with the tasks inside it.
@@ -42,11 +57,13 @@
 //! | wait for a task, end it | [`JoinHandle`] |
 //! | run a task from a completion callback | [`run_now`] |
 //! | wait for a moment | [`Spawner::sleep`], [`Spawner::interval`], [`Spawner::timeout`] |
+//! | have one on an SPDK thread | `spdk::attach` (feature `spdk`) |
 //! | fit it into a host | [`Host`], [`ThreadIdentity`], [`Notify`], [`Clock`] |
 //!
 //! # Features
 //! - `std` (default): panics in tasks are contained, plain OS threads are a host. Implies `alloc`.
 //! - `alloc`: boxed tasks, spawns from other threads, tasks in borrowed memory.
+//! - `spdk`: attach to SPDK threads; needs an SPDK. Implies `std`.
 //! - neither: static executors with static tasks and timers.
 
 #![no_std]

@@ -27,14 +27,14 @@ struct TestThread {
 impl TestThread {
     fn new(name: &str, core: u32) -> Self {
         let name = CString::new(name).unwrap();
+        // SAFETY: allocates.
+        let set = unsafe { spdk_sys::spdk_cpuset_alloc() };
+        // SAFETY: the set was just made.
+        unsafe { spdk_sys::spdk_cpuset_set_cpu(set, core, true) };
         // SAFETY: the app runs; the set and the name are copied.
-        let raw = unsafe {
-            let set = spdk_sys::spdk_cpuset_alloc();
-            spdk_sys::spdk_cpuset_set_cpu(set, core, true);
-            let raw = spdk_sys::spdk_thread_create(name.as_ptr(), set);
-            spdk_sys::spdk_cpuset_free(set);
-            raw
-        };
+        let raw = unsafe { spdk_sys::spdk_thread_create(name.as_ptr(), set) };
+        // SAFETY: ours, and not used any more.
+        unsafe { spdk_sys::spdk_cpuset_free(set) };
         assert!(!raw.is_null());
         // SAFETY: the thread exists.
         let id = unsafe { spdk_sys::spdk_thread_get_id(raw) };
@@ -80,11 +80,18 @@ impl TestThread {
 
     /// Tells the thread to exit, and waits until it is gone.
     async fn exit(self) {
-        // SAFETY: on the thread itself, as SPDK wants it.
-        self.run(|| unsafe { spdk_sys::spdk_thread_exit(spdk_sys::spdk_get_thread()) })
-            .await;
-        // SAFETY: only looks the id up. The reactor destroys the thread when it has exited.
-        while !unsafe { spdk_sys::spdk_thread_get_by_id(self.id) }.is_null() {
+        self.run(|| {
+            // SAFETY: reads a thread-local.
+            let own = unsafe { spdk_sys::spdk_get_thread() };
+            // SAFETY: on the thread itself, as SPDK wants it.
+            unsafe { spdk_sys::spdk_thread_exit(own) }
+        })
+        .await;
+        let is_there = || {
+            // SAFETY: only looks the id up. The reactor destroys the thread when it has exited.
+            !unsafe { spdk_sys::spdk_thread_get_by_id(self.id) }.is_null()
+        };
+        while is_there() {
             spdk_safe::app::yield_now().await;
         }
     }

@@ -28,7 +28,7 @@
 //! | --- | --- |
 //! | [`app`] | SPDK's application framework: start, run an async main, stop in order |
 //! | [`thread`] | SPDK threads and pollers |
-//! | [`env`] | memory that devices may reach |
+//! | [`mod@env`] | memory that devices may reach |
 //! | [`bdev`] | bdevs, as their client |
 //! | [`module`] | bdevs, as their implementer |
 //! | [`units`] | LBAs, blocks and bytes as types; needs no SPDK |

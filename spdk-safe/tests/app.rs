@@ -239,13 +239,14 @@ fn sigint_while_spdk_starts_ends_it_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("rpc.sock");
         let watched = socket.clone();
+        let pid = std::process::id() as libc::pid_t;
         // The socket appears in the middle of the start.
         std::thread::spawn(move || {
             while !watched.exists() {
                 std::thread::yield_now();
             }
             // SAFETY: SPDK has a handler for it from early in its start.
-            unsafe { libc::kill(libc::getpid(), libc::SIGINT) };
+            unsafe { libc::kill(pid, libc::SIGINT) };
         });
         let outcome = app()
             .memory(Mib(1200))

@@ -10,7 +10,6 @@ use crate::cargo::{self, cargo, workspace};
 
 /// The test programs that run under a sanitizer. The others start compilers or count what a sanitizer changes.
 const SANITIZED: &[&str] = &[
-    "--lib",
     "--test=threads",
     "--test=order",
     "--test=timers",
@@ -48,7 +47,7 @@ pub(crate) fn sanitize() -> Result<()> {
     }
     cargo::run(sanitizer(
         "address",
-        &[SANITIZED, &["--test=alloc", "--test=reuse"]].concat(),
+        &[SANITIZED, &["--lib", "--test=alloc", "--test=reuse"]].concat(),
     ))
 }
 

@@ -56,8 +56,19 @@ fn steps() -> Vec<Step> {
         // By the command of the README, which is this program again.
         Step::new("test", &["xtask", "test"]),
         no_spdk(Step::new(
-            "spdk-exec without an SPDK",
-            &["build", "-p", "spdk-exec"],
+            "spdk-exec's tests without an SPDK",
+            &["test", "-p", "spdk-exec"],
+        )),
+        no_spdk(Step::new(
+            "spdk-exec without std",
+            &[
+                "test",
+                "-p",
+                "spdk-exec",
+                "--no-default-features",
+                "--test",
+                "unwinding",
+            ],
         )),
         no_spdk(Step::new(
             "spdk-raid's pure parts without an SPDK",

@@ -1,0 +1,48 @@
+//! Any set of bases makes an array that fits all of them, or is refused; needs no SPDK.
+//!
+//! `cargo +nightly fuzz run layout` (with cargo-fuzz installed).
+
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use spdk_raid::raid1::layout::{Base, Layout, MAX_BASES};
+use spdk_safe::units::Blocks;
+
+#[derive(Debug, Arbitrary)]
+struct ArbitraryBase {
+    name: u8,
+    block_size: u32,
+    blocks: u64,
+    align_log2: u8,
+    metadata_size: u8,
+    write_cache: bool,
+}
+
+fuzz_target!(|bases: Vec<ArbitraryBase>| {
+    let bases: Vec<_> = bases
+        .iter()
+        .map(|base| Base {
+            name: base.name.to_string(),
+            block_size: base.block_size,
+            blocks: Blocks(base.blocks),
+            align: 1 << (base.align_log2 % 13),
+            metadata_size: base.metadata_size.into(),
+            write_cache: base.write_cache,
+        })
+        .collect();
+    match Layout::of(&bases) {
+        Ok(layout) => {
+            assert!((2..=MAX_BASES).contains(&bases.len()));
+            assert_ne!(layout.blocks, Blocks(0));
+            for base in &bases {
+                assert_eq!(layout.block_size, base.block_size);
+                assert!(layout.blocks <= base.blocks);
+                assert_eq!(layout.align % base.align, 0);
+                assert!(layout.write_cache || !base.write_cache);
+            }
+        }
+        // A refusal says why, in words.
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+});
