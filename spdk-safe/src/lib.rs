@@ -51,6 +51,8 @@ mod log;
 pub mod module;
 #[cfg(feature = "spdk")]
 mod panic;
+#[cfg(feature = "spdk")]
+mod sync;
 #[cfg(all(feature = "spdk", feature = "test"))]
 pub mod test;
 #[cfg(feature = "spdk")]

@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use std::time::Duration;
 use crate::app::{App, LogLevel, Pools, Spdk};
 use crate::error::AppError;
 use crate::module::BdevModule;
+use crate::sync::lock;
 use crate::units::Mib;
 use crate::{bdev, module};
 
@@ -263,8 +264,4 @@ impl<F: Future> Future for Caught<F> {
             Err(payload) => Poll::Ready(Err(payload)),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@
 use std::ffi::{CString, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 
 use super::channel::ChannelLink;
@@ -24,6 +24,7 @@ use super::info::BdevInfo;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError};
 use crate::module::BdevModule;
 use crate::panic::{contain, wake_all};
+use crate::sync::lock;
 use crate::thread::app_thread;
 use crate::units::Blocks;
 
@@ -391,9 +392,4 @@ unsafe fn claim_holder(bdev: *mut spdk_sys::spdk_bdev) -> Option<String> {
     // SAFETY: a module's name is a NUL-terminated string that lives as long as the process.
     let name = unsafe { std::ffi::CStr::from_ptr(name) };
     Some(name.to_string_lossy().into_owned())
-}
-
-/// A poisoned lock is taken all the same: what it guards is changed in single steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ use std::mem::size_of;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use super::vtable::{
@@ -26,6 +26,7 @@ use super::{BdevModule, BlockDevice};
 use crate::app::Spdk;
 use crate::error::{BdevError, Errno};
 use crate::panic::{contain, wake_all};
+use crate::sync::lock;
 use crate::thread::app_thread;
 use crate::units::Blocks;
 
@@ -445,8 +446,4 @@ impl fmt::Debug for Registration {
             .field("unregistering", &self.unregistering)
             .finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -350,16 +350,8 @@ pub struct RequestData {
 
 impl RequestData {
     fn new(handle: &Handle) -> Self {
-        let mut raw = spdk_sys::spdk_shim_request {
-            bdev_ctxt: ptr::null_mut(),
-            iovs: ptr::null_mut(),
-            offset_blocks: 0,
-            num_blocks: 0,
-            iovcnt: 0,
-            type_: 0,
-        };
-        // SAFETY: by the handle's invariant the request is not completed; the shim only reads it.
-        unsafe { spdk_sys::spdk_shim_request_read(handle.io.as_ptr(), &raw mut raw) };
+        // SAFETY: by the handle's invariant the request is not completed.
+        let raw = unsafe { read(handle.io.as_ptr()) };
         let shares = &handle.context().shares;
         shares.set(shares.get() + 1);
         Self {
@@ -425,6 +417,25 @@ impl Drop for RequestData {
             tell(self.io, home, status);
         }
     }
+}
+
+/// What the request says of itself.
+///
+/// # Safety
+///
+/// `bdev_io` is a request that is not completed.
+pub(super) unsafe fn read(bdev_io: *mut spdk_sys::spdk_bdev_io) -> spdk_sys::spdk_shim_request {
+    let mut raw = spdk_sys::spdk_shim_request {
+        bdev_ctxt: ptr::null_mut(),
+        iovs: ptr::null_mut(),
+        offset_blocks: 0,
+        num_blocks: 0,
+        iovcnt: 0,
+        type_: 0,
+    };
+    // SAFETY: by this function's contract; the shim only reads.
+    unsafe { spdk_sys::spdk_shim_request_read(bdev_io, &raw mut raw) };
+    raw
 }
 
 /// The iovec array of a request; empty if it has none.

@@ -4,12 +4,12 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::BlockDevice;
 use super::register::Node;
-use super::request::{Request, io_type, pieces};
+use super::request::{Request, io_type, pieces, read};
 use crate::panic::contain;
 use crate::thread::{Home, app_thread, registry};
 
@@ -281,23 +281,6 @@ fn fits(raw: &spdk_sys::spdk_shim_request, block_size: u32) -> bool {
         .iter()
         .fold(0_u64, |sum, iov| sum.saturating_add(iov.iov_len as u64));
     crate::units::Blocks(raw.num_blocks).bytes(block_size) == Some(crate::units::Bytes(len))
-}
-
-/// # Safety
-///
-/// `bdev_io` is a request that is not completed.
-unsafe fn read(bdev_io: *mut spdk_sys::spdk_bdev_io) -> spdk_sys::spdk_shim_request {
-    let mut raw = spdk_sys::spdk_shim_request {
-        bdev_ctxt: ptr::null_mut(),
-        iovs: ptr::null_mut(),
-        offset_blocks: 0,
-        num_blocks: 0,
-        iovcnt: 0,
-        type_: 0,
-    };
-    // SAFETY: by this function's contract; the shim only reads.
-    unsafe { spdk_sys::spdk_shim_request_read(bdev_io, &raw mut raw) };
-    raw
 }
 
 /// # Safety
