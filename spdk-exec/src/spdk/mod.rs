@@ -68,6 +68,17 @@ pub fn attach() -> Result<Attached, ThreadError> {
         let mine = list.iter().find(|(id, _)| *id == thread);
         mine.and_then(|(_, attachment)| attachment.upgrade())
     });
+    // One whose poller is gone would never run a task: it is replaced.
+    if let Some(attachment) = &found {
+        let is_driven = attachment
+            .poller
+            .borrow()
+            .as_ref()
+            .is_some_and(Poller::is_registered);
+        if !is_driven {
+            attachment.detach();
+        }
+    }
     if let Some(attached) = found.and_then(Attached::of) {
         return Ok(attached);
     }

@@ -311,8 +311,9 @@ impl Drop for ChannelCore {
             unsafe { spdk_sys::spdk_put_io_channel(raw) };
             desc.unlink(id);
         };
-        // SAFETY: the channel was not put, so its thread has not exited (T-09).
-        unsafe { self.home.run(Box::new(put)) };
+        // SAFETY: the channel was not put, so its thread has not exited (T-09). The closure has the raw channel, which
+        // belongs to the SPDK thread, and a count that may travel.
+        unsafe { self.home.run_anywhere(Box::new(put)) };
     }
 }
 

@@ -288,7 +288,7 @@ fn finish(slot: NonNull<Op>, result: Result<(), IoError>) {
     }
     // Last: it may run the task on the spot, which may start the next operation.
     if let Some(waker) = waker {
-        waker.wake();
+        contain("a waker", || waker.wake());
     }
 }
 

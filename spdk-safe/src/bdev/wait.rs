@@ -26,6 +26,7 @@ use crate::thread::Home;
 
 /// The waiting operations of one SPDK thread.
 pub(super) struct WaitQueues {
+    home: Home,
     below: WaitQueue,
     other: WaitQueue,
 }
@@ -56,6 +57,7 @@ impl WaitQueues {
                 .and_then(|(_, queues)| queues.upgrade())
                 .unwrap_or_else(|| {
                     let queues = Rc::new(Self {
+                        home,
                         below: WaitQueue::new(),
                         other: WaitQueue::new(),
                     });
@@ -70,8 +72,10 @@ impl WaitQueues {
     pub(super) fn push(self: &Rc<Self>, op: NonNull<Op>, channel: &Rc<ChannelCore>, turn: Turn) {
         let queue = self.queue(channel.is_below);
         match turn {
-            Turn::First => queue.ops.borrow_mut().push_back(op),
-            Turn::Again => queue.ops.borrow_mut().push_front(op),
+            Turn::First if !channel.is_below => queue.ops.borrow_mut().push_back(op),
+            // Below a device the newest goes first, as SPDK has it with `dep_unblock`: in a stack that is the I/O
+            // furthest down, on which all others wait.
+            _ => queue.ops.borrow_mut().push_front(op),
         }
         if !queue.is_armed.get() {
             self.arm(channel);
@@ -142,7 +146,10 @@ impl WaitQueues {
             // Two statements: nothing is borrowed while SPDK is called.
             let next = self.below.pop().or_else(|| self.other.pop());
             match next {
-                Some(op) if op::resubmit(op) => {}
+                // A panic in somebody's waker or destructor ends that operation alone.
+                Some(op)
+                    if contain("I/O that waited for memory", || op::resubmit(op))
+                        .unwrap_or(true) => {}
                 _ => return,
             }
         }
@@ -179,7 +186,11 @@ impl WaitQueue {
 /// SPDK calls this once, on the thread that armed the queue for I/O below devices of ours, with what it was armed with.
 unsafe extern "C" fn below_wait_callback(ctx: *mut c_void) {
     contain("I/O that waited for memory", || {
-        // SAFETY: by the invariant of `WaitQueue`; the count is handed to this `Rc`.
+        // SAFETY: by the invariant of `WaitQueue`.
+        if unsafe { is_moved(ctx) } {
+            return;
+        }
+        // SAFETY: by the invariant of `WaitQueue`; the count is handed to this `Rc`, on its home thread.
         let queues = unsafe { Rc::from_raw(ctx.cast_const().cast::<WaitQueues>()) };
         queues.woken(&queues.below);
     });
@@ -191,7 +202,29 @@ unsafe extern "C" fn below_wait_callback(ctx: *mut c_void) {
 unsafe extern "C" fn other_wait_callback(ctx: *mut c_void) {
     contain("I/O that waited for memory", || {
         // SAFETY: as in `below_wait_callback`.
+        if unsafe { is_moved(ctx) } {
+            return;
+        }
+        // SAFETY: as in `below_wait_callback`.
         let queues = unsafe { Rc::from_raw(ctx.cast_const().cast::<WaitQueues>()) };
         queues.woken(&queues.other);
     });
+}
+
+/// Whether SPDK's scheduler has moved the thread of these queues to another OS thread, where they must not be touched
+/// (design rule 2): they leak, and it is said.
+///
+/// # Safety
+///
+/// `ctx` is a [`WaitQueues`] that SPDK has a count of.
+unsafe fn is_moved(ctx: *mut c_void) -> bool {
+    // SAFETY: by this function's contract; the field never changes.
+    let home = unsafe { (*ctx.cast::<WaitQueues>()).home };
+    let moved = home.check().is_err();
+    if moved {
+        crate::log::error(
+            "an SPDK thread was moved to another OS thread; I/O that waits there never ends",
+        );
+    }
+    moved
 }

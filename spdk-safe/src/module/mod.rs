@@ -60,7 +60,8 @@ pub trait BlockDevice: Send + Sync + 'static {
 
     /// Takes a request. It completes it, now or later, by consuming it; a request that is dropped fails.
     ///
-    /// A read comes with its memory. A device that keeps requests must let go of them when the app ends: nobody else
+    /// A read comes with its memory. What the request needs below is best submitted before this returns: a burst of
+    /// requests that wait to do so can use up all memory for I/O, and none of them goes on. A device that keeps requests must let go of them when the app ends: nobody else
     /// can, and the app waits for them. Keep them in a task of an executor, which drops its tasks then, or hook
     /// [`at_exit`](crate::app::at_exit).
     fn submit(&self, channel: &Rc<Self::Channel>, request: Request);

@@ -328,12 +328,12 @@ fn tell(io: NonNull<spdk_sys::spdk_bdev_io>, home: Home, status: RequestStatus) 
         // SAFETY: the request was taken over once and ended once, nobody has its data, and this is its thread.
         unsafe { spdk_sys::spdk_bdev_io_complete(io.as_ptr(), status.raw()) };
     };
-    if home.check().is_ok() {
-        complete();
-    } else {
-        // SAFETY: SPDK keeps a channel, and its thread with it, while a request of it is outstanding.
-        unsafe { home.run(Box::new(complete)) };
+    if home.is_current() {
+        return complete();
     }
+    // SAFETY: SPDK keeps a channel, and its thread with it, while a request of it is outstanding. The closure touches
+    // the request alone, which belongs to the SPDK thread.
+    unsafe { home.run_anywhere(Box::new(complete)) };
 }
 
 /// The memory of a READ or WRITE request, for an I/O to own.

@@ -11,7 +11,7 @@ use super::BlockDevice;
 use super::register::Node;
 use super::request::{Request, io_type, pieces, read};
 use crate::panic::contain;
-use crate::thread::{Home, app_thread, registry};
+use crate::thread::{Home, is_exiting, registry};
 
 thread_local! {
     /// The bdevs whose devices are making their channel on this OS thread, outermost first.
@@ -176,14 +176,17 @@ pub(super) unsafe extern "C" fn destroy_channel_callback<D: BlockDevice>(
     contain("the destructor of a block device's channel", || {
         // SAFETY: `create_channel_callback` wrote it, and nobody will use it again.
         let context = unsafe { ctx.cast::<ChannelContext<D>>().read() };
+        let is_last = leave_thread(context.home);
         if context.home.check().is_err() {
             // Its state belongs to another OS thread: better leaked than touched here.
             return crate::log::error(MOVED);
         }
-        // SAFETY: the pointer is from `Rc::into_raw`, and this is its thread.
-        drop(unsafe { Rc::from_raw(context.channel) });
-        if leave_thread(context.home) && app_thread::check().is_err() {
-            // Nothing says when this thread ends, but our code runs on it only while it has channels of ours.
+        contain("the destructor of a block device's channel", || {
+            // SAFETY: the pointer is from `Rc::into_raw`, and this is its thread.
+            drop(unsafe { Rc::from_raw(context.channel) });
+        });
+        if is_last && is_exiting() {
+            // Nothing else says when this thread ends; what our code left on it would be leaked by force (T-10).
             registry::drain(context.home);
         }
     });

@@ -78,6 +78,11 @@ impl Home {
         }
     }
 
+    /// Whether the SPDK thread is current, on whichever OS thread: enough for what touches nothing but SPDK's own.
+    pub(crate) fn is_current(self) -> bool {
+        Self::current().is_ok_and(|now| now.thread == self.thread)
+    }
+
     /// Runs `job` on this thread: now if it is current, else by message.
     ///
     /// # Safety
@@ -90,21 +95,36 @@ impl Home {
             return;
         }
         // SAFETY: by this function's contract.
-        unsafe { self.post(job) };
+        unsafe { self.post(Some(self), job) };
+    }
+
+    /// As [`run`](Self::run), for a job that touches nothing but what belongs to the SPDK thread: right on whichever OS
+    /// thread that runs.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run); and the job may run, and be dropped, on another OS thread.
+    pub(crate) unsafe fn run_anywhere(self, job: Box<dyn FnOnce()>) {
+        if self.is_current() {
+            job();
+            return;
+        }
+        // SAFETY: by this function's contract.
+        unsafe { self.post(None, job) };
     }
 
     /// Runs `job` on this thread, which is current, after what runs now.
     pub(crate) fn send(self, job: Box<dyn FnOnce()>) {
         debug_assert!(self.check().is_ok());
         // SAFETY: the thread is current, so it has not exited.
-        unsafe { self.post(job) };
+        unsafe { self.post(Some(self), job) };
     }
 
     /// # Safety
     ///
-    /// The thread has not exited.
-    unsafe fn post(self, job: Box<dyn FnOnce()>) {
-        let ctx = Box::into_raw(Box::new((self, job))).cast();
+    /// The thread has not exited. Without a `bound`, the job may run on another OS thread.
+    unsafe fn post(self, bound: Option<Self>, job: Box<dyn FnOnce()>) {
+        let ctx = Box::into_raw(Box::new((bound, job))).cast();
         // SAFETY: by this function's contract. `ctx` is what `run_job_callback` expects.
         let rc = unsafe {
             spdk_sys::spdk_thread_send_msg(self.thread.as_ptr(), Some(run_job_callback), ctx)
@@ -121,12 +141,12 @@ impl Home {
 /// # Safety
 ///
 /// SPDK calls this once, on the thread that the message was sent to, with the `ctx` of that message: a pointer
-/// from `Box::into_raw(Box::new((home, job)))`.
+/// from `Box::into_raw(Box::new((bound, job)))`.
 unsafe extern "C" fn run_job_callback(ctx: *mut std::ffi::c_void) {
     // SAFETY: by this function's contract.
-    let job = unsafe { Box::from_raw(ctx.cast::<(Home, Box<dyn FnOnce()>)>()) };
-    let (home, job) = *job;
-    if home.check().is_err() {
+    let job = unsafe { Box::from_raw(ctx.cast::<(Option<Home>, Box<dyn FnOnce()>)>()) };
+    let (bound, job) = *job;
+    if bound.is_some_and(|home| home.check().is_err()) {
         // The thread was moved to another OS thread, and the job need not be `Send`.
         std::mem::forget(job);
         return crate::log::error("an SPDK thread was moved to another OS thread; a handle leaks");

@@ -86,6 +86,12 @@ impl Poller {
         })
     }
 
+    /// Whether SPDK still calls the closure: not after a panic in it, nor after its thread has let go of it.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        !self.inner.raw.get().is_null()
+    }
+
     /// Whether the closure panicked; it has not been called since.
     #[must_use]
     pub fn is_faulted(&self) -> bool {
