@@ -538,3 +538,55 @@ fn m11_the_data_of_a_request_goes_one_way() {
         MallocBdev::delete(&spdk, "m11").await.unwrap();
     });
 }
+
+#[test]
+fn t13_wakers_that_panic_when_waiting_io_is_refused_do_not_keep_a_removed_bdev() {
+    struct Bomb;
+    impl std::task::Wake for Bomb {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+    SPDK.run(async |spdk| {
+        let bdev = scripted(&spdk, "bombs", |request| {
+            HELD.with_borrow_mut(|held| held.push(request))
+        });
+        let desc = BdevDesc::open(&spdk, "bombs").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        let (before, bomb) = (
+            spdk_safe::contained_panics(),
+            Waker::from(std::sync::Arc::new(Bomb)),
+        );
+        // The harness has 8191 `spdk_bdev_io`s, which the device keeps: the last hundred or so wait for one.
+        let mut all: Vec<_> = (0..8_300)
+            .map(|_| Box::pin(ch.write(Lba(0), ch.alloc(Blocks(1)).unwrap())))
+            .collect();
+        for io in &mut all {
+            assert!(
+                io.as_mut()
+                    .poll(&mut Context::from_waker(&bomb))
+                    .is_pending()
+            );
+        }
+        let mut gone = pin!(bdev.unregister());
+        // The removal is told by message, and refuses what waits.
+        while !desc.is_removed() {
+            assert!(
+                gone.as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_pending()
+            );
+            yield_now().await;
+        }
+        for request in HELD.take() {
+            request.complete(RequestStatus::Success);
+        }
+        gone.await;
+        assert_eq!(
+            spdk_safe::contained_panics() - before,
+            8_300,
+            "one for each waker"
+        );
+        drop((all, ch, desc));
+    });
+}
