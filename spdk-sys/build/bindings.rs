@@ -4,13 +4,14 @@ use std::error::Error;
 
 use crate::config::Config;
 
-/// Functions that Rust may call. Everything else of SPDK stays out of reach until it is needed.
-const FUNCTIONS: &[&str] = &[
-    // The shim.
-    "spdk_shim_.*",
-    // App.
-    "spdk_app_(stop|fini|start_shutdown)",
-    // Threads and channels.
+/// Functions that Rust may call, by concept. Everything else of SPDK stays out of reach until it is needed.
+const FUNCTIONS: &[&[&str]] = &[SHIM, APP, THREADS, MEMORY, BDEVS, IO, MODULES];
+
+const SHIM: &[&str] = &["spdk_shim_.*"];
+
+const APP: &[&str] = &["spdk_app_(stop|fini|start_shutdown)"];
+
+const THREADS: &[&str] = &[
     "spdk_[gs]et_thread",
     "spdk_thread_(create|exit|is_exited|send_msg|get_id|get_name|get_by_id)",
     "spdk_cpuset_(alloc|free|set_cpu)",
@@ -18,17 +19,25 @@ const FUNCTIONS: &[&str] = &[
     "spdk_io_device_(register|unregister)",
     "spdk_(get|put)_io_channel",
     "spdk_io_channel_get_thread",
-    // Memory and time.
-    "spdk_dma_(z?malloc|free)",
-    "spdk_get_ticks(_hz)?",
-    // Bdevs, as a client.
+];
+
+const MEMORY: &[&str] = &["spdk_dma_(z?malloc|free)", "spdk_get_ticks(_hz)?"];
+
+/// Bdevs, as a client.
+const BDEVS: &[&str] = &[
     "spdk_bdev_(close|desc_get_bdev|get_by_name|first|next)",
     "spdk_bdev_get_(io_channel|name|product_name|block_size|num_blocks|buf_align|write_unit_size|md_size)",
     "spdk_bdev_(io_type_supported|has_write_cache|is_md_separate|get_optimal_io_boundary)",
+];
+
+const IO: &[&str] = &[
     "spdk_bdev_(readv|writev|unmap|write_zeroes|flush)_blocks",
     "spdk_bdev_(reset|free_io|queue_io_wait)",
     "spdk_bdev_io_get_nvme_status",
-    // Bdevs, as a module.
+];
+
+/// Bdevs, as a module.
+const MODULES: &[&str] = &[
     "spdk_bdev_module_(list_add|claim_bdev|release_bdev)",
     "spdk_bdev_(register|unregister|destruct_done)",
     "spdk_bdev_io_(complete|get_buf|get_thread)",
@@ -71,7 +80,7 @@ pub(crate) fn generate(config: &Config) -> Result<(), Box<dyn Error>> {
         .parse_callbacks(Box::new(
             bindgen::CargoCallbacks::new().rerun_on_header_files(true),
         ));
-    for function in FUNCTIONS {
+    for function in FUNCTIONS.iter().copied().flatten() {
         builder = builder.allowlist_function(function);
     }
     for name in TYPES {
@@ -93,11 +102,16 @@ pub(crate) fn generate(config: &Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Compiles `csrc/shim.c` against the same headers.
-pub(crate) fn compile_shim(config: &Config) {
+/// Compiles the shim, `csrc/*.c`, against the same headers.
+pub(crate) fn compile_shim(config: &Config) -> Result<(), Box<dyn Error>> {
     let mut build = cc::Build::new();
+    for entry in std::fs::read_dir("csrc")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "c") {
+            build.file(path);
+        }
+    }
     build
-        .file("csrc/shim.c")
         .include(&config.include)
         .std("gnu11")
         .warnings(true)
@@ -106,20 +120,22 @@ pub(crate) fn compile_shim(config: &Config) {
         .flag_if_supported("-Wno-unused-parameter")
         .flag_if_supported("-Werror=implicit-function-declaration")
         .flag_if_supported("-Werror=incompatible-pointer-types");
-    if config.features.contains(&"bdev-malloc") {
-        build.define("SPDK_SHIM_BDEV_MALLOC", None);
+    for feature in &config.features {
+        // `bdev-malloc` is SPDK_SHIM_BDEV_MALLOC.
+        let name = feature.replace('-', "_").to_uppercase();
+        build.define(&format!("SPDK_SHIM_{name}"), None);
     }
-    let private = config
+    // A source tree has the headers of SPDK's bdev modules, which are not installed.
+    let modules = config
         .spdk
         .as_ref()
         .and_then(|spdk| spdk.source.as_deref())
-        .map(|top| top.join("module/bdev/malloc/bdev_malloc.h"))
-        .filter(|header| header.is_file());
-    if let Some(header) = private {
-        build.define(
-            "SPDK_SHIM_MALLOC_HEADER",
-            Some(format!("\"{}\"", header.display()).as_str()),
-        );
+        .map(|top| top.join("module"))
+        .filter(|modules| modules.join("bdev/malloc/bdev_malloc.h").is_file());
+    if let Some(modules) = modules {
+        build.include(modules);
+        build.define("SPDK_SHIM_HAVE_SOURCE", None);
     }
-    build.compile("spdk_shim");
+    build.try_compile("spdk_shim")?;
+    Ok(())
 }

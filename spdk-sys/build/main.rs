@@ -39,7 +39,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_env()?;
     emit_version(config.version);
     bindings::generate(&config)?;
-    bindings::compile_shim(&config);
+    bindings::compile_shim(&config)?;
     if let Some(spdk) = &config.spdk {
         link::emit(&link::plan(spdk, &config.features)?);
     }

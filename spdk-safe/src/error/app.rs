@@ -1,0 +1,64 @@
+//! Apps that do not start or end well.
+
+use thiserror::Error;
+
+use super::Errno;
+use crate::units::Mib;
+
+/// Why an app did not start, or did not end well.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// DPDK initialises once per process, and an app ran before. Start another process.
+    #[error(
+        "SPDK was started in this process before, and DPDK initialises only once; start another process"
+    )]
+    StartedBefore,
+    /// A name, path or argument holds a NUL byte. Take it out.
+    #[error("{what} {text:?} holds a NUL byte")]
+    Nul {
+        /// Which option.
+        what: &'static str,
+        /// What was given.
+        text: String,
+    },
+    /// A value that can't be: the text says which and what would do.
+    #[error("{what}: {got} is out of range ({allowed})")]
+    OutOfRange {
+        /// Which option.
+        what: &'static str,
+        /// What was given.
+        got: String,
+        /// What would do.
+        allowed: &'static str,
+    },
+    /// SPDK can't start in so little memory, and some versions would crash instead of saying so.
+    #[error(
+        "SPDK {version} needs at least {least} of memory with these pools, not {given}; give it more with \
+         `.memory(..)`, or smaller pools with `.pools(Pools::small())`"
+    )]
+    TooLittleMemory {
+        /// What was given.
+        given: Mib,
+        /// What it takes.
+        least: Mib,
+        /// The SPDK that the program is linked with.
+        version: String,
+    },
+    /// The JSON configuration could not be handed to SPDK.
+    #[error("could not write the JSON configuration to a temporary file: {0}")]
+    Config(#[source] std::io::Error),
+    /// Pool sizes that SPDK refuses.
+    #[error("SPDK refuses these pool sizes: {0}")]
+    Pools(Errno),
+    /// SPDK did not start; its log, just above, says why. Too little memory is the most frequent
+    /// cause; next comes another SPDK process on the same core: choose another one, or `.share_cores()`.
+    #[error(
+        "SPDK did not start ({0}); its log says why. Often it is memory (without hugepages and with default pools \
+         it wants 320 MiB on 20.07, 384 MiB on 26.05), or another SPDK process on the same core"
+    )]
+    Start(Errno),
+    /// A signal, or an RPC, asked the app to stop before its main had ended.
+    #[error("the app was asked to stop before its main had ended")]
+    Stopped,
+}

@@ -1,0 +1,38 @@
+/* Bdevs of ours: registering one, and reading its requests. */
+#ifndef SPDK_SHIM_MODULE_H
+#define SPDK_SHIM_MODULE_H
+
+#include <spdk/stdinc.h>
+#include <spdk/bdev_module.h>
+
+/* A bdev to be registered: spdk_bdev has bitfields, and its size differs from version to version. */
+struct spdk_shim_bdev_desc {
+	char *name;
+	char *product_name;
+	void *ctxt;
+	struct spdk_bdev_module *module;
+	const struct spdk_bdev_fn_table *fn_table;
+	uint64_t num_blocks;
+	uint32_t block_size;
+	uint32_t optimal_io_boundary;	/* blocks; 0 is none */
+	uint8_t required_alignment_log2;
+	bool write_cache;
+};
+/* The result is zeroed but for what `desc` says; NULL when out of memory. Free it after destruct is done. */
+struct spdk_bdev *spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc);
+void spdk_shim_bdev_free(struct spdk_bdev *bdev);
+
+/* What a module reads of a request, in one call. */
+struct spdk_shim_request {
+	void *bdev_ctxt;		/* what spdk_shim_bdev_desc.ctxt was at registration */
+	struct iovec *iovs;
+	uint64_t offset_blocks;
+	uint64_t num_blocks;
+	int iovcnt;
+	int type;			/* enum spdk_bdev_io_type */
+};
+void spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *out);
+/* The per-request bytes of the module (get_ctx_size of them); aligned to 8 on old versions. */
+void *spdk_shim_request_ctx(struct spdk_bdev_io *bdev_io);
+
+#endif
