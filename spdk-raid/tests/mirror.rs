@@ -115,12 +115,12 @@ fn random_io_leaves_all_legs_equal_to_the_copy_in_memory() {
                     );
                     match rng.random_range(0..4) {
                         0 => {
-                            ch.write_zeroes(lba, Blocks(blocks)).await.0.unwrap();
+                            ch.write_zeroes(lba, Blocks(blocks)).await.unwrap();
                             copy[part].fill(0);
                         }
                         1 => {
                             // Malloc bdevs zero what is unmapped (L-05).
-                            ch.unmap(lba, Blocks(blocks)).await.0.unwrap();
+                            ch.unmap(lba, Blocks(blocks)).await.unwrap();
                             copy[part].fill(0);
                         }
                         2 => {
@@ -141,7 +141,7 @@ fn random_io_leaves_all_legs_equal_to_the_copy_in_memory() {
             }
         });
         let copy = join_all(lanes).await.concat();
-        ch.flush(Lba(0), Blocks(BLOCKS)).await.0.unwrap();
+        ch.flush(Lba(0), Blocks(BLOCKS)).await.unwrap();
         drop(ch);
         desc.close().await;
         array.delete().await;

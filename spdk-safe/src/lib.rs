@@ -42,6 +42,8 @@ pub mod app;
 #[cfg(feature = "spdk")]
 pub mod bdev;
 #[cfg(feature = "spdk")]
+mod calls;
+#[cfg(feature = "spdk")]
 pub mod env;
 #[cfg(feature = "spdk")]
 pub mod error;

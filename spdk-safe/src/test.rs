@@ -29,6 +29,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::app::{App, LogLevel, Pools, Spdk};
+use crate::calls::{self, Call};
 use crate::error::AppError;
 use crate::module::BdevModule;
 use crate::sync::lock;
@@ -130,6 +131,30 @@ impl Harness {
                     _ => panic!("the test harness ended before the test did; SPDK's log says why"),
                 }
             }
+        }
+    }
+}
+
+/// Calls to SPDK on the path of I/O, made on this OS thread so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Calls {
+    /// Submissions: `spdk_bdev_readv_blocks` and its like.
+    pub submit: u64,
+    /// `spdk_bdev_free_io`.
+    pub free: u64,
+    /// `spdk_get_thread`: the checks of which SPDK thread is current.
+    pub thread: u64,
+}
+
+impl Calls {
+    /// Those of this OS thread.
+    #[must_use]
+    pub fn so_far() -> Self {
+        Self {
+            submit: calls::so_far(Call::Submit),
+            free: calls::so_far(Call::Free),
+            thread: calls::so_far(Call::Thread),
         }
     }
 }

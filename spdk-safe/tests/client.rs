@@ -57,10 +57,10 @@ fn a_range_is_unmapped_zeroed_and_flushed() {
             let mut buf = desc.alloc(Blocks(64)).unwrap();
             buf.fill(1);
             ch.write(Lba(0), buf).await.0.unwrap();
-            ch.write_zeroes(Lba(0), Blocks(1)).await.0.unwrap();
-            ch.unmap(Lba(63), Blocks(1)).await.0.unwrap();
-            ch.flush(Lba(0), Blocks(64)).await.0.unwrap();
-            ch.reset().await.0.unwrap();
+            ch.write_zeroes(Lba(0), Blocks(1)).await.unwrap();
+            ch.unmap(Lba(63), Blocks(1)).await.unwrap();
+            ch.flush(Lba(0), Blocks(64)).await.unwrap();
+            ch.reset().await.unwrap();
             let (result, all) = ch.read(Lba(0), desc.alloc(Blocks(64)).unwrap()).await;
             result.unwrap();
             assert!(all[..512].iter().all(|byte| *byte == 0), "zeroed");
@@ -125,7 +125,7 @@ fn i3_bad_ranges_and_lengths_are_errors_and_the_buffer_comes_back() {
                 let error = io.await.0.unwrap_err();
                 assert!(matches!(error, IoError::Empty { .. }), "{error}");
             }
-            let error = ch.unmap(Lba(1), Blocks(u64::MAX)).await.0.unwrap_err();
+            let error = ch.unmap(Lba(1), Blocks(u64::MAX)).await.unwrap_err();
             assert!(matches!(error, IoError::Range { .. }), "{error}");
         })
         .await;

@@ -31,9 +31,10 @@ const BDEVS: &[&str] = &[
 ];
 
 const IO: &[&str] = &[
-    "spdk_bdev_(readv|writev|unmap|write_zeroes|flush)_blocks",
-    "spdk_bdev_(reset|free_io|queue_io_wait)",
-    "spdk_bdev_io_get_nvme_status",
+    "spdk_bdev_(readv|writev|comparev)_blocks(_with_md)?",
+    "spdk_bdev_(comparev_and_writev|unmap|write_zeroes|flush)_blocks",
+    "spdk_bdev_(reset|abort|zcopy_end|free_io|queue_io_wait|get_acwu)",
+    "spdk_bdev_io_get_iovec",
 ];
 
 /// Bdevs, as a module.
@@ -87,6 +88,7 @@ pub(crate) fn generate(config: &Config) -> Result<(), Box<dyn Error>> {
         builder = builder.allowlist_type(name);
     }
     builder = builder.allowlist_var("SPDK_VERSION_(MAJOR|MINOR|PATCH)");
+    builder = builder.allowlist_var("SPDK_SHIM_IO_.*");
     for name in OPAQUE {
         builder = builder.opaque_type(name);
     }

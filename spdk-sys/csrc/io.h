@@ -12,4 +12,41 @@
 void spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *bdev,
 			    spdk_bdev_io_wait_cb cb_fn, void *cb_arg, bool unblocks);
 
+/* Which kinds of I/O a bdev takes, by the bdev layer's emulation or itself. */
+#define SPDK_SHIM_IO_UNMAP		0x001u
+#define SPDK_SHIM_IO_WRITE_ZEROES	0x002u
+#define SPDK_SHIM_IO_FLUSH		0x004u
+#define SPDK_SHIM_IO_RESET		0x008u
+#define SPDK_SHIM_IO_COMPARE		0x010u
+#define SPDK_SHIM_IO_COMPARE_AND_WRITE	0x020u
+#define SPDK_SHIM_IO_COPY		0x040u
+#define SPDK_SHIM_IO_ZCOPY		0x080u
+#define SPDK_SHIM_IO_SEEK		0x100u
+#define SPDK_SHIM_IO_ABORT		0x200u
+#define SPDK_SHIM_IO_WRITE_ZEROES_NATIVE	0x400u
+uint32_t spdk_shim_bdev_io_types(struct spdk_bdev *bdev);
+
+/* 23.01 and newer, else -ENOTSUP. */
+int spdk_shim_bdev_copy(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch, uint64_t dst, uint64_t src,
+			uint64_t num_blocks, spdk_bdev_io_completion_cb cb, void *cb_arg);
+/* 22.09 and newer, else -ENOTSUP. The answer is UINT64_MAX if there is none. */
+int spdk_shim_bdev_seek(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch, uint64_t offset, bool hole,
+			spdk_bdev_io_completion_cb cb, void *cb_arg);
+uint64_t spdk_shim_bdev_io_seek_offset(const struct spdk_bdev_io *bdev_io);
+int spdk_shim_bdev_zcopy_start(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch, uint64_t offset,
+			       uint64_t num_blocks, bool populate, spdk_bdev_io_completion_cb cb, void *cb_arg);
+
+/* How a completed I/O ended, in every form that SPDK has. */
+struct spdk_shim_io_status {
+	int status;		/* enum spdk_bdev_io_status */
+	int nvme_sct;
+	int nvme_sc;
+	int scsi_sc;
+	int scsi_sk;
+	int scsi_asc;
+	int scsi_ascq;
+	int aio_result;		/* 0: not from Linux AIO; 21.01 and newer */
+};
+void spdk_shim_bdev_io_status(const struct spdk_bdev_io *bdev_io, struct spdk_shim_io_status *out);
+
 #endif

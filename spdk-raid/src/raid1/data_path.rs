@@ -14,8 +14,8 @@ use std::task::{Context, Waker};
 
 use futures_util::future::join_all;
 use spdk_exec::spdk::{Attached, attach};
-use spdk_safe::bdev::{Io, IoChannel, SharedDesc};
-use spdk_safe::error::{ChannelError, IoType};
+use spdk_safe::bdev::{IoChannel, SharedDesc};
+use spdk_safe::error::{ChannelError, IoError, IoType};
 use spdk_safe::module::{BlockDevice, DataRequest, Request, RequestStatus};
 use spdk_safe::prelude::ReadWrite;
 
@@ -84,7 +84,10 @@ async fn serve(channel: Rc<Channel>, request: Request) {
     match request {
         Request::Read(read) => read_one(&channel, read).await,
         Request::Write(write) => {
-            let status = all(&channel, |leg| leg.write(write.lba(), write.data())).await;
+            let status = all(&channel, async |leg| {
+                leg.write(write.lba(), write.data()).await.0
+            })
+            .await;
             write.complete(status);
         }
         Request::Unmap(range) => {
@@ -127,12 +130,12 @@ async fn read_one(channel: &Channel, read: DataRequest) {
 
 /// Does the same on every leg at once. Well only if it is well on all of them: nothing is acknowledged that one leg
 /// does not have.
-async fn all<B: spdk_safe::bdev::IoData>(
-    channel: &Channel,
-    io: impl Fn(&IoChannel<ReadWrite>) -> Io<B>,
+async fn all<'a, F: Future<Output = Result<(), IoError>>>(
+    channel: &'a Channel,
+    io: impl Fn(&'a IoChannel<ReadWrite>) -> F,
 ) -> RequestStatus {
     let outcomes = join_all(channel.legs.iter().map(io)).await;
-    match outcomes.iter().all(|(result, _data)| result.is_ok()) {
+    match outcomes.iter().all(Result::is_ok) {
         true => RequestStatus::Success,
         false => RequestStatus::Failed,
     }

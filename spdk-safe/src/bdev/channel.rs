@@ -1,29 +1,34 @@
-//! I/O channels: one per SPDK thread and bdev, and the operations that are in flight on it.
+//! I/O channels: one per SPDK thread and bdev.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
-use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::abort::Batch;
+use super::buf::{IoBuf, IoBufMut};
+use super::channel_core::ChannelCore;
 use super::core::DescCore;
-use super::desc::{DescMode, Writable, alloc};
-use super::io::{Io, IoData};
-use super::op::Op;
-use super::wait::WaitQueues;
+use super::data::{CompareWrite, WithMetadata};
+use super::desc::{DescMode, Writable, alloc, alloc_uninit};
+use super::io::Io;
+use super::op::Ask;
+use super::sequential::Sequential;
+use super::zcopy::Zcopy;
 use super::{BdevInfo, ReadOnly};
-use crate::env::{AllocError, DmaBuf};
-use crate::error::{ChannelError, IoType, ThreadError};
-use crate::thread::registry::{self, Held};
-use crate::thread::{Home, ThreadBound};
+use crate::env::{AllocError, DmaBuf, UninitDmaBuf};
+use crate::error::{ChannelError, IoError, IoType};
+use crate::thread::ThreadBound;
 use crate::units::{Blocks, Lba};
 
 /// A channel to a bdev (`struct spdk_io_channel`), on the SPDK thread that got it.
 ///
 /// It keeps its descriptor open. Each I/O owns its data and the channel while it is in flight, so channel, buffer
 /// and future may be dropped in any order.
+///
+/// Every method of I/O checks the whole request before SPDK sees it: on a [`ThreadError`](crate::error::ThreadError),
+/// a range past the end, a length that is not whole blocks and the like the future is ready at once, with the data and
+/// the [`IoError`].
 #[must_use = "dropping a channel puts it back"]
 pub struct IoChannel<M: DescMode = ReadOnly> {
     core: Rc<ChannelCore>,
@@ -41,6 +46,10 @@ impl<M: DescMode> IoChannel<M> {
         })
     }
 
+    pub(super) fn core(&self) -> &Rc<ChannelCore> {
+        &self.core
+    }
+
     /// What the bdev is.
     #[must_use]
     pub fn info(&self) -> &BdevInfo {
@@ -53,6 +62,12 @@ impl<M: DescMode> IoChannel<M> {
         self.core.desc.num_blocks()
     }
 
+    /// Whether the bdev takes such I/O, natively or by SPDK's emulation.
+    #[must_use]
+    pub fn supports(&self, io: IoType) -> bool {
+        self.core.supports(io)
+    }
+
     /// Takes a zeroed buffer of `blocks` blocks, aligned as the bdev wants it.
     ///
     /// # Errors
@@ -62,273 +77,201 @@ impl<M: DescMode> IoChannel<M> {
         alloc(self.info(), blocks)
     }
 
+    /// Takes a buffer of `blocks` blocks that nobody has written, to read into.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn alloc_uninit(&self, blocks: Blocks) -> Result<UninitDmaBuf, AllocError> {
+        alloc_uninit(self.info(), blocks)
+    }
+
     /// Reads from `lba` on until `data` is full (`spdk_bdev_readv_blocks`).
     ///
     /// Resolves to the result and the data, whatever the result is. Nothing happens before the first poll. A future
     /// that is dropped in flight lets go of its data: the read goes on, and the data is freed when it is done.
-    pub fn read<B: IoData>(&self, lba: Lba, data: B) -> Io<B> {
-        Io::new(&self.core, IoType::Read, lba, None, data)
+    ///
+    /// Several buffers in one (`Vec<DmaBuf>`, `(a, b)`) are filled one after the other.
+    #[inline]
+    pub fn read<B: IoBufMut>(&self, lba: Lba, data: B) -> Io<B> {
+        Io::new(&self.core, Ask::data(IoType::Read, lba), data)
+    }
+
+    /// As [`read`](Self::read), with the blocks' metadata, which the bdev has in a buffer of its own
+    /// (`spdk_bdev_readv_blocks_with_md`). Resolves to the result, the data and the metadata.
+    pub fn read_with_md<B: IoBufMut, D: IoBufMut>(
+        &self,
+        lba: Lba,
+        data: B,
+        metadata: D,
+    ) -> Io<WithMetadata<B, D>> {
+        let data = WithMetadata { data, metadata };
+        Io::new(&self.core, Ask::data(IoType::Read, lba), data)
+    }
+
+    /// Reads `blocks` blocks into a new buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError`]; [`IoError::Alloc`] when there is no buffer.
+    pub async fn read_blocks(&self, lba: Lba, blocks: Blocks) -> Result<DmaBuf, IoError> {
+        let (result, buf) = self.read(lba, self.alloc_uninit(blocks)?).await;
+        result?;
+        buf.into_filled().map_err(|_| IoError::NoContents {
+            io: IoType::Read,
+            lba,
+        })
     }
 
     /// Writes all of `data` from `lba` on (`spdk_bdev_writev_blocks`); otherwise as [`read`](Self::read).
-    pub fn write<B: IoData>(&self, lba: Lba, data: B) -> Io<B>
+    #[inline]
+    pub fn write<B: IoBuf>(&self, lba: Lba, data: B) -> Io<B>
     where
         M: Writable,
     {
-        Io::new(&self.core, IoType::Write, lba, None, data)
+        Io::new(&self.core, Ask::data(IoType::Write, lba), data)
+    }
+
+    /// As [`write`](Self::write), with the blocks' metadata (`spdk_bdev_writev_blocks_with_md`). Resolves to the
+    /// result, the data and the metadata. A bdev with DIF may fill in the metadata, so it must be its alone.
+    pub fn write_with_md<B: IoBuf, D: IoBufMut>(
+        &self,
+        lba: Lba,
+        data: B,
+        metadata: D,
+    ) -> Io<WithMetadata<B, D>>
+    where
+        M: Writable,
+    {
+        let data = WithMetadata { data, metadata };
+        Io::new(&self.core, Ask::data(IoType::Write, lba), data)
+    }
+
+    /// Compares blocks from `lba` on with `data` (`spdk_bdev_comparev_blocks`). Different ones fail the I/O:
+    /// [`IoError::is_miscompare`].
+    pub fn compare<B: IoBuf>(&self, lba: Lba, data: B) -> Io<B> {
+        Io::new(&self.core, Ask::data(IoType::Compare, lba), data)
+    }
+
+    /// As [`compare`](Self::compare), with the blocks' metadata (`spdk_bdev_comparev_blocks_with_md`).
+    pub fn compare_with_md<B: IoBuf, D: IoBuf>(
+        &self,
+        lba: Lba,
+        data: B,
+        metadata: D,
+    ) -> Io<WithMetadata<B, D>> {
+        let data = WithMetadata { data, metadata };
+        Io::new(&self.core, Ask::data(IoType::Compare, lba), data)
+    }
+
+    /// Compares blocks from `lba` on with `compare` and, if they are equal, writes `write` in their place, as one step
+    /// (`spdk_bdev_comparev_and_writev_blocks`). Resolves to the result and both buffers.
+    ///
+    /// Both have the same length, at most the bdev's atomic unit, which is one block for most.
+    pub fn compare_and_write<C: IoBuf, W: IoBuf>(
+        &self,
+        lba: Lba,
+        compare: C,
+        write: W,
+    ) -> Io<CompareWrite<C, W>>
+    where
+        M: Writable,
+    {
+        let data = CompareWrite { compare, write };
+        Io::new(&self.core, Ask::data(IoType::CompareAndWrite, lba), data)
+    }
+
+    /// Copies `blocks` blocks within the bdev, from `from` to `to` (`spdk_bdev_copy_blocks`; SPDK 23.01 and newer).
+    /// The ranges must not overlap.
+    pub fn copy(&self, to: Lba, from: Lba, blocks: Blocks) -> Io
+    where
+        M: Writable,
+    {
+        let ask = Ask {
+            other: from.0,
+            ..Ask::range(IoType::Copy, to, blocks)
+        };
+        Io::new(&self.core, ask, ())
     }
 
     /// Tells the bdev that `blocks` blocks are not needed (`spdk_bdev_unmap_blocks`). What they read as afterwards is
     /// the module's choice (contract B-44).
-    pub fn unmap(&self, lba: Lba, blocks: Blocks) -> Io<()>
+    pub fn unmap(&self, lba: Lba, blocks: Blocks) -> Io
     where
         M: Writable,
     {
-        Io::new(&self.core, IoType::Unmap, lba, Some(blocks), ())
+        Io::new(&self.core, Ask::range(IoType::Unmap, lba, blocks), ())
     }
 
     /// Makes `blocks` blocks read as zeroes (`spdk_bdev_write_zeroes_blocks`).
-    pub fn write_zeroes(&self, lba: Lba, blocks: Blocks) -> Io<()>
+    pub fn write_zeroes(&self, lba: Lba, blocks: Blocks) -> Io
     where
         M: Writable,
     {
-        Io::new(&self.core, IoType::WriteZeroes, lba, Some(blocks), ())
+        Io::new(&self.core, Ask::range(IoType::WriteZeroes, lba, blocks), ())
     }
 
     /// Makes completed writes of `blocks` blocks durable (`spdk_bdev_flush_blocks`).
-    pub fn flush(&self, lba: Lba, blocks: Blocks) -> Io<()>
+    pub fn flush(&self, lba: Lba, blocks: Blocks) -> Io
     where
         M: Writable,
     {
-        Io::new(&self.core, IoType::Flush, lba, Some(blocks), ())
+        Io::new(&self.core, Ask::range(IoType::Flush, lba, blocks), ())
     }
 
     /// Aborts what is outstanding and resets the device (`spdk_bdev_reset`).
-    pub fn reset(&self) -> Io<()>
+    pub fn reset(&self) -> Io
     where
         M: Writable,
     {
-        Io::new(&self.core, IoType::Reset, Lba(0), Some(Blocks(0)), ())
-    }
-}
-
-/// A channel as its descriptor knows it: how to reach it from another thread.
-#[derive(Debug, Clone)]
-pub(super) struct ChannelLink {
-    pub(super) id: u64,
-    home: Home,
-    /// Null until `ChannelCore::open` is done, and from the core's drop on. Followed on the home thread alone.
-    core: Arc<AtomicPtr<ChannelCore>>,
-}
-
-impl ChannelLink {
-    /// Whether the channel's thread is current.
-    pub(super) fn is_here(&self) -> bool {
-        self.home.check().is_ok()
+        Io::new(&self.core, Ask::data(IoType::Reset, Lba(0)), ())
     }
 
-    /// Has the channel put as soon as nothing is in flight on it, by message to its thread.
-    ///
-    /// # Safety
-    ///
-    /// The lock that guards the list of links is held, and this link is listed: its thread can't take it off the
-    /// list meanwhile, so it has not exited.
-    pub(super) unsafe fn send_revoke(&self, desc: &Arc<DescCore>) {
-        let (link, desc) = (self.clone(), Arc::clone(desc));
-        // SAFETY: by this function's contract.
-        unsafe { self.home.run(Box::new(move || link.revoke(&desc))) };
+    /// Finds the first block at or after `lba` that has data (`spdk_bdev_seek_data`; SPDK 22.09 and newer). A bdev that
+    /// does not know says `lba` itself.
+    pub fn seek_data(&self, lba: Lba) -> Io<(), Option<Lba>> {
+        Io::new(&self.core, Ask::data(IoType::SeekData, lba), ())
     }
 
-    /// The same, on the channel's thread.
-    pub(super) fn revoke(&self, desc: &Arc<DescCore>) {
-        let channel = self.core.load(Ordering::Acquire).cast_const();
-        if channel.is_null() || !desc.is_linked(self.id) {
-            return;
-        }
-        // SAFETY: the core clears the pointer before it is dropped, on this OS thread.
-        unsafe { Rc::increment_strong_count(channel) };
-        // SAFETY: the count just added is handed to this `Rc`, on the channel's home thread.
-        let channel = unsafe { Rc::from_raw(channel) };
-        channel.release();
+    /// Finds the first block at or after `lba` that has none (`spdk_bdev_seek_hole`; SPDK 22.09 and newer). A bdev that
+    /// does not know says that there is none.
+    pub fn seek_hole(&self, lba: Lba) -> Io<(), Option<Lba>> {
+        Io::new(&self.core, Ask::data(IoType::SeekHole, lba), ())
     }
-}
 
-/// A channel with what is in flight on it.
-///
-/// # Invariants
-///
-/// - While `raw` is not null it is a channel of `home` for `desc`, whose descriptor `raw_desc` is open: the link `id`
-///   is listed in `desc`.
-/// - Every slot in `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
-/// - Every other slot holds a strong count of this core.
-pub(super) struct ChannelCore {
-    pub(super) desc: Arc<DescCore>,
-    pub(super) home: Home,
-    raw: Cell<*mut spdk_sys::spdk_io_channel>,
-    raw_desc: NonNull<spdk_sys::spdk_bdev_desc>,
-    id: u64,
-    /// What the link follows to this core: null before the core is dropped.
-    slot: Arc<AtomicPtr<Self>>,
-    /// Made by a block device of ours for its own channel: requests to that device wait for the I/O on this one.
-    pub(super) is_below: bool,
-    /// Where its operations wait for memory.
-    pub(super) waits: Rc<WaitQueues>,
-    /// Set when the channel is to be put as soon as nothing is outstanding.
-    revoked: Cell<bool>,
-    /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
-    outstanding: Cell<usize>,
-    idle: RefCell<Vec<NonNull<Op>>>,
-}
-
-impl ChannelCore {
-    fn open(desc: &Arc<DescCore>) -> Result<Rc<Self>, ChannelError> {
-        let home = Home::current()?;
-        if crate::module::is_creating_channel_of(desc.bdev().as_ptr()) {
-            return Err(ChannelError::Cycle {
-                name: desc.info.name.clone(),
-            });
-        }
-        let slot = Arc::new(AtomicPtr::new(ptr::null_mut()));
-        let link = |id| ChannelLink {
-            id,
-            home,
-            core: Arc::clone(&slot),
+    /// Reaches `blocks` blocks in the bdev's own memory, with what they hold (`spdk_bdev_zcopy_start`).
+    pub fn zcopy(&self, lba: Lba, blocks: Blocks) -> Io<(), Zcopy>
+    where
+        M: Writable,
+    {
+        let ask = Ask {
+            other: 1,
+            ..Ask::range(IoType::ZeroCopy, lba, blocks)
         };
-        let (id, raw_desc) = desc.link(link)?;
-        // SAFETY: the link keeps the descriptor open; any SPDK thread may get a channel (B-04).
-        let raw = unsafe { spdk_sys::spdk_bdev_get_io_channel(raw_desc.as_ptr()) };
-        if raw.is_null() {
-            desc.unlink(id);
-            return Err(ChannelError::Refused {
-                name: desc.info.name.clone(),
-            });
-        }
-        // INVARIANT: fresh from SPDK, on `home`, and linked.
-        let core = Rc::new(Self {
-            desc: Arc::clone(desc),
-            home,
-            raw: Cell::new(raw),
-            raw_desc,
-            id,
-            slot: Arc::clone(&slot),
-            is_below: crate::module::in_create_channel(),
-            waits: WaitQueues::of(home),
-            revoked: Cell::new(false),
-            outstanding: Cell::new(0),
-            idle: RefCell::new(Vec::new()),
-        });
-        slot.store(Rc::as_ptr(&core).cast_mut(), Ordering::Release);
-        registry::add(&core);
-        if desc.is_removed() {
-            // Removed while the channel was made: `revoke` may have come too early to see it.
-            core.release();
-        }
-        Ok(core)
+        Io::new(&self.core, ask, ())
     }
 
-    /// The raw channel and descriptor, for a submission on the home thread; `None` once it was put, or is to be.
-    pub(super) fn raw(
-        &self,
-    ) -> Option<(
-        *mut spdk_sys::spdk_io_channel,
-        *mut spdk_sys::spdk_bdev_desc,
-    )> {
-        let raw = self.raw.get();
-        (!raw.is_null() && !self.revoked.get()).then_some((raw, self.raw_desc.as_ptr()))
+    /// As [`zcopy`](Self::zcopy), for who will write all of it: what the memory holds at first is not said.
+    pub fn zcopy_overwrite(&self, lba: Lba, blocks: Blocks) -> Io<(), Zcopy>
+    where
+        M: Writable,
+    {
+        Io::new(&self.core, Ask::range(IoType::ZeroCopy, lba, blocks), ())
     }
 
-    /// Whether the home thread is current.
-    pub(super) fn check(&self) -> Result<(), ThreadError> {
-        self.home.check()
+    /// I/Os that can be aborted together.
+    pub fn batch(&self) -> Batch {
+        Batch::new(&self.core)
     }
 
-    /// Takes an idle slot, or makes one. In steady state nothing is allocated.
-    pub(super) fn take_op(&self) -> NonNull<Op> {
-        let idle = self.idle.borrow_mut().pop();
-        idle.unwrap_or_else(|| NonNull::from(Box::leak(Box::new(Op::new()))))
-    }
-
-    /// Takes a slot back.
-    pub(super) fn give_op(&self, op: NonNull<Op>) {
-        self.idle.borrow_mut().push(op);
-    }
-
-    /// SPDK is about to get an I/O.
-    pub(super) fn begin_io(&self) {
-        self.outstanding.set(self.outstanding.get() + 1);
-    }
-
-    /// SPDK is done with an I/O. On the home thread.
-    pub(super) fn end_io(&self) {
-        self.outstanding.set(self.outstanding.get() - 1);
-        if self.revoked.get() {
-            self.put_if_idle();
-        }
-    }
-
-    /// Puts the channel unless something is outstanding. On the home thread.
-    fn put_if_idle(&self) {
-        if self.outstanding.get() != 0 {
-            return;
-        }
-        let raw = self.raw.replace(ptr::null_mut());
-        if raw.is_null() {
-            return;
-        }
-        // SAFETY: taken out, so this happens once; on the channel's thread, with nothing in flight (B-64).
-        unsafe { spdk_sys::spdk_put_io_channel(raw) };
-        self.desc.unlink(self.id);
-    }
-}
-
-impl Held for ChannelCore {
-    fn home(&self) -> Home {
-        self.home
-    }
-
-    fn release(&self) {
-        self.revoked.set(true);
-        self.put_if_idle();
-    }
-}
-
-impl Drop for ChannelCore {
-    fn drop(&mut self) {
-        // The link stays listed until the channel is put, which may be later and on another SPDK thread.
-        self.slot.store(ptr::null_mut(), Ordering::Release);
-        for op in self.idle.get_mut().drain(..) {
-            // SAFETY: by the type invariant the slot came from a `Box`, and nobody else has it.
-            drop(unsafe { Box::from_raw(op.as_ptr()) });
-        }
-        let raw = self.raw.replace(ptr::null_mut());
-        if raw.is_null() {
-            return;
-        }
-        let (raw, desc, id) = (raw, Arc::clone(&self.desc), self.id);
-        let put = move || {
-            // SAFETY: taken out of the core, so this happens once, and `run` brings it to the channel's thread;
-            // nothing is in flight, since that holds a strong count of the core.
-            unsafe { spdk_sys::spdk_put_io_channel(raw) };
-            desc.unlink(id);
-        };
-        // SAFETY: the channel was not put, so its thread has not exited (T-09). The closure has the raw channel, which
-        // belongs to the SPDK thread, and a count that may travel.
-        unsafe { self.home.run_anywhere(Box::new(put)) };
+    /// Reads and writes one after the other, from `lba` on.
+    pub fn sequential(&self, lba: Lba) -> Sequential<'_, M> {
+        Sequential::new(self, lba)
     }
 }
 
 impl<M: DescMode> fmt::Debug for IoChannel<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.core.fmt(f)
-    }
-}
-
-impl fmt::Debug for ChannelCore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IoChannel")
-            .field("bdev", &self.desc.info.name)
-            .field("home", &self.home)
-            .field("outstanding", &self.outstanding.get())
-            .finish_non_exhaustive()
     }
 }

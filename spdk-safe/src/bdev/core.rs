@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 
-use super::channel::ChannelLink;
+use super::channel_core::ChannelLink;
 use super::info::BdevInfo;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError};
 use crate::module::BdevModule;

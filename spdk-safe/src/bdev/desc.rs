@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use super::core::DescCore;
 use super::{BdevInfo, IoChannel};
 use crate::app::Spdk;
-use crate::env::{AllocError, DmaBuf};
+use crate::env::{AllocError, DmaBuf, UninitDmaBuf};
 use crate::error::{ChannelError, ClaimError, OpenError};
 use crate::module::BdevModule;
 use crate::thread::ThreadBound;
@@ -170,6 +170,15 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
         alloc(&self.hold.0.info, blocks)
     }
 
+    /// Takes a buffer of `blocks` blocks that nobody has written, to read into.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn alloc_uninit(&self, blocks: Blocks) -> Result<UninitDmaBuf, AllocError> {
+        alloc_uninit(&self.hold.0.info, blocks)
+    }
+
     /// The half that may travel to other threads.
     pub fn share(&self) -> SharedDesc<M> {
         SharedDesc {
@@ -278,6 +287,11 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.0.unhold();
     }
+}
+
+pub(super) fn alloc_uninit(info: &BdevInfo, blocks: Blocks) -> Result<UninitDmaBuf, AllocError> {
+    let bytes = blocks.bytes(info.block_size).ok_or(AllocError::Overflow)?;
+    UninitDmaBuf::new(bytes, info.align.max(1))
 }
 
 pub(super) fn alloc(info: &BdevInfo, blocks: Blocks) -> Result<DmaBuf, AllocError> {

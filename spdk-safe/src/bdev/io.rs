@@ -6,231 +6,121 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::channel::ChannelCore;
-use super::op::{Flight, Payload};
-use crate::env::DmaBuf;
-use crate::error::{IoError, IoType};
-use crate::module::RequestData;
+use super::abort::{Batch, BatchCore};
+use super::channel_core::ChannelCore;
+use super::data::IoData;
+use super::op::{Ask, Flight, Outcome};
 use crate::thread::ThreadBound;
-use crate::units::{Blocks, Bytes, Lba};
 
-mod sealed {
-    use super::{DmaBuf, Payload, RequestData};
-
-    /// How data gets into the operation that owns it, and out again.
-    pub trait Data {
-        fn into_payload(self) -> Payload;
-        fn from_payload(payload: Payload) -> Option<Self>
-        where
-            Self: Sized;
-    }
-
-    impl Data for () {
-        fn into_payload(self) -> Payload {
-            Payload::None
-        }
-
-        fn from_payload(_: Payload) -> Option<Self> {
-            Some(())
-        }
-    }
-
-    impl Data for DmaBuf {
-        fn into_payload(self) -> Payload {
-            Payload::Dma(self)
-        }
-
-        fn from_payload(payload: Payload) -> Option<Self> {
-            match payload {
-                Payload::Dma(buf) => Some(buf),
-                _ => None,
-            }
-        }
-    }
-
-    impl Data for RequestData {
-        fn into_payload(self) -> Payload {
-            Payload::Request(self)
-        }
-
-        fn from_payload(payload: Payload) -> Option<Self> {
-            match payload {
-                Payload::Request(data) => Some(data),
-                _ => None,
-            }
-        }
-    }
-}
-
-/// What an I/O can own while it is in flight: a [`DmaBuf`], the data of a request ([`RequestData`]), or nothing.
-#[diagnostic::on_unimplemented(
-    message = "an I/O can't own `{Self}`",
-    label = "not memory that a device may reach while the I/O is in flight",
-    note = "take a buffer with `desc.alloc(..)` or `ch.alloc(..)` and give it to the I/O; it comes back with the result"
-)]
-pub trait IoData: sealed::Data + Unpin + 'static {}
-
-impl IoData for () {}
-impl IoData for DmaBuf {}
-impl IoData for RequestData {}
-
-/// An I/O; resolves to its result and the data that it owned.
+/// An I/O; resolves to its result, and to the data that it owned beside it.
 ///
 /// Nothing happens before the first poll. From then on the data belongs to the I/O; dropping the future detaches it,
 /// and the completion frees the data. -ENOMEM is waited out.
+///
+/// | what it owns | output |
+/// | --- | --- |
+/// | a buffer `B` | `(Result<R, IoError>, B)` |
+/// | [`WithMetadata<B, M>`](super::WithMetadata), [`CompareWrite<C, W>`](super::CompareWrite) | the result and both |
+/// | nothing | `Result<R, IoError>` |
 #[must_use = "an I/O does nothing until it is awaited"]
-pub struct Io<B: IoData> {
-    state: State<B>,
+pub struct Io<C: IoData = (), R: Outcome = ()> {
+    state: State<C>,
     _bound: ThreadBound,
+    _found: std::marker::PhantomData<fn() -> R>,
 }
 
-enum State<B> {
+enum State<C: IoData> {
     New {
         channel: Rc<ChannelCore>,
-        io: IoType,
-        lba: Lba,
-        /// For I/O without data.
-        blocks: Option<Blocks>,
-        data: B,
+        ask: Ask,
+        data: C,
+        batch: Option<Rc<BatchCore>>,
     },
-    Flying(Flight),
+    Flying(Flight<C>),
     Finished,
 }
 
-impl<B: IoData> Io<B> {
-    pub(super) fn new(
-        channel: &Rc<ChannelCore>,
-        io: IoType,
-        lba: Lba,
-        blocks: Option<Blocks>,
-        data: B,
-    ) -> Self {
+impl<C: IoData, R: Outcome> Io<C, R> {
+    #[inline]
+    pub(super) fn new(channel: &Rc<ChannelCore>, ask: Ask, data: C) -> Self {
         Self {
             state: State::New {
                 channel: Rc::clone(channel),
-                io,
-                lba,
-                blocks,
+                ask,
                 data,
+                batch: None,
             },
             _bound: ThreadBound::new(),
+            _found: std::marker::PhantomData,
         }
+    }
+
+    /// Makes it one of those that `batch` can abort. Before the first poll; later it changes nothing.
+    pub fn in_batch(mut self, batch: &Batch) -> Self {
+        if let State::New { batch: of, .. } = &mut self.state {
+            *of = Some(Rc::clone(batch.core()));
+        }
+        self
+    }
+
+    /// Whether SPDK has it, or it waits for memory: it was polled, and is not done.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::Flying(_))
     }
 }
 
-impl<B: IoData> Future for Io<B> {
-    type Output = (Result<(), IoError>, B);
+impl<C: IoData, R: Outcome> Future for Io<C, R> {
+    type Output = C::Output<R>;
 
     /// # Panics
     ///
     /// When polled again after it was ready.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let flight = match std::mem::replace(&mut self.state, State::Finished) {
-            State::New {
+        if let State::New { .. } = self.state {
+            let State::New {
                 channel,
-                io,
-                lba,
-                blocks,
+                ask,
                 data,
-            } => {
-                let payload = data.into_payload();
-                match check(&channel, io, lba, blocks, &payload) {
-                    Ok(blocks) => Flight::start(&channel, io, lba, blocks, payload),
-                    Err(error) => return Poll::Ready((Err(error), returned(payload))),
+                batch,
+            } = std::mem::replace(&mut self.state, State::Finished)
+            else {
+                unreachable!("it was new just now");
+            };
+            match Flight::start(channel, ask, data) {
+                Ok(flight) => {
+                    if let Some(batch) = batch {
+                        batch.add(flight.slot());
+                    }
+                    self.state = State::Flying(flight);
                 }
+                Err((error, data)) => return Poll::Ready(data.give_back(Err(error))),
             }
-            State::Flying(flight) => flight,
-            State::Finished => panic!("an I/O was polled after it had finished"),
+        }
+        let State::Flying(flight) = &self.state else {
+            panic!("an I/O was polled after it had finished");
         };
-        match flight.poll(cx.waker()) {
-            Ok((result, payload)) => Poll::Ready((result, returned(payload))),
-            Err(flight) => {
-                self.state = State::Flying(flight);
-                Poll::Pending
-            }
+        if !flight.poll(cx.waker()) {
+            return Poll::Pending;
         }
+        let State::Flying(flight) = std::mem::replace(&mut self.state, State::Finished) else {
+            unreachable!("it flew just now");
+        };
+        let (result, data) = flight.finish();
+        Poll::Ready(data.give_back(result))
     }
 }
 
-/// The data comes back as what it was.
-fn returned<B: IoData>(payload: Payload) -> B {
-    B::from_payload(payload).expect("an operation returns the payload that it was started with")
-}
-
-/// Everything that SPDK does not check, or not well (design rule 11). Returns the number of blocks.
-fn check(
-    channel: &ChannelCore,
-    io: IoType,
-    lba: Lba,
-    blocks: Option<Blocks>,
-    payload: &Payload,
-) -> Result<Blocks, IoError> {
-    channel.check()?;
-    let (info, capacity) = (&channel.desc.info, channel.desc.num_blocks());
-    let supported = match io {
-        IoType::Read | IoType::Write => true,
-        IoType::Unmap => info.unmap,
-        IoType::WriteZeroes => info.write_zeroes,
-        IoType::Flush => info.flush,
-        IoType::Reset => info.reset,
-    };
-    if !supported {
-        return Err(IoError::Unsupported { io });
-    }
-    if io == IoType::Reset {
-        return Ok(Blocks(0));
-    }
-    if matches!(payload, Payload::Request(data) if !data.may(io)) {
-        return Err(IoError::Direction { io, lba });
-    }
-    let blocks = match blocks {
-        Some(blocks) => blocks,
-        None => {
-            let (mut len, mut misaligned) = (0_u64, false);
-            payload.for_each(&mut |base, part| {
-                len += part as u64;
-                misaligned |= (base as usize) % info.align.max(1) != 0;
-            });
-            if misaligned {
-                return Err(IoError::Misaligned {
-                    io,
-                    lba,
-                    align: info.align,
-                });
-            }
-            Bytes(len).blocks(info.block_size).ok_or(IoError::Length {
-                io,
-                lba,
-                len: Bytes(len),
-                block_size: info.block_size,
-            })?
-        }
-    };
-    if blocks == Blocks(0) {
-        return Err(IoError::Empty { io, lba });
-    }
-    if !lba.fits(blocks, capacity) {
-        return Err(IoError::Range {
-            io,
-            lba,
-            blocks,
-            capacity,
-        });
-    }
-    Ok(blocks)
-}
-
-impl<B: IoData> fmt::Debug for Io<B> {
+impl<C: IoData, R: Outcome> fmt::Debug for Io<C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Io");
         match &self.state {
-            State::New {
-                io, lba, blocks, ..
-            } => out
+            State::New { ask, .. } => out
                 .field("state", &"new")
-                .field("io", io)
-                .field("lba", lba)
-                .field("blocks", blocks),
+                .field("io", &ask.io)
+                .field("lba", &ask.lba)
+                .field("blocks", &ask.blocks),
             State::Flying(_) => out.field("state", &"in flight"),
             State::Finished => out.field("state", &"finished"),
         };

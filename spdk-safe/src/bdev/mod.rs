@@ -8,6 +8,8 @@
 //! | [`SharedDesc`] | the same, the half that travels: gets channels on other threads |
 //! | [`IoChannel`] | `struct spdk_io_channel *` of `spdk_bdev_get_io_channel` |
 //! | [`Io`] | one `spdk_bdev_io`, from submission to `spdk_bdev_free_io` |
+//! | [`IoBuf`], [`IoBufMut`] | `struct iovec *`, and whose memory it is |
+//! | [`Batch`], [`Zcopy`], [`Sequential`] | `spdk_bdev_abort`, `spdk_bdev_zcopy_start`; sugar |
 //! | [`MallocBdev`] | `create_malloc_disk`, `delete_malloc_disk` |
 //!
 //! What holds what up (an arrow keeps its target alive; the closing of a descriptor waits for all of it):
@@ -18,22 +20,36 @@
 //!   BdevDesc, SharedDesc ───────────────┘
 //! ```
 
+mod abort;
+mod buf;
 mod channel;
+mod channel_core;
+mod check;
 mod core;
+mod data;
 mod desc;
 mod info;
 mod io;
 mod malloc;
 mod op;
+mod payload;
+mod sequential;
 mod wait;
+mod zcopy;
 
+pub use abort::{Aborts, Batch};
+pub use buf::{IoBuf, IoBufMut, Pieces};
 pub use channel::IoChannel;
+pub use data::{CompareWrite, IoData, WithMetadata};
 pub use desc::{
     BdevDesc, Claimed, CloseDesc, DescMode, DescState, OpenBdev, Opened, ReadOnly, ReadWrite,
     SharedDesc, Unclaimed, Writable,
 };
 pub use info::BdevInfo;
-pub use io::{Io, IoData};
+pub use io::Io;
 pub use malloc::{MallocBdev, MallocBuilder};
+pub use op::Outcome;
+pub use sequential::Sequential;
+pub use zcopy::Zcopy;
 
 pub(crate) use self::core::{open_descriptors, open_names, revoke_all};

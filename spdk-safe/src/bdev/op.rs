@@ -7,46 +7,63 @@
 //!                 │ └────────── Waiting ◄────┐             │
 //!                 │                │ resubmit              │
 //!                 └── 2 (other) ───┴───────────────────────┘
-//!   1: ChannelCore::take_op   2: submit   3: io_done_callback   4: take_result, or at once if detached
+//!   1: ChannelCore::take_op   2: submit   3: io_done_callback   4: Flight::finish, or at once if detached
 //! ```
 //!
-//! A slot is a fixed place in memory: SPDK has pointers to it (the callback's argument, the iovec array), and it owns what the I/O touches. Slots belong to their channel and are used again.
-//! -ENOMEM is not an error: the slot waits in a queue (`wait`) and is submitted again (contract B-60, B-61).
+//! A slot is a fixed place in memory: SPDK has pointers to it (the callback's argument, the iovec array), and it owns
+//! what the I/O touches. Slots belong to their channel and are used again, so that nothing is allocated in steady
+//! state. -ENOMEM is not an error: the slot waits in a queue (`wait`) and is submitted again (contract B-60, B-61).
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
-use std::ptr::NonNull;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::channel::ChannelCore;
+use super::channel_core::ChannelCore;
+use super::check::check;
+use super::data::sealed::Data;
+use super::data::{IoData, Laid};
+use super::payload::{Hold, Payload};
 use super::wait::Turn;
-use crate::env::DmaBuf;
-use crate::error::{Errno, IoError, IoType, NvmeStatus};
-use crate::module::RequestData;
+use super::zcopy;
+use crate::calls::{self, Call};
+use crate::error::{Errno, IoError, IoStatus, IoType};
 use crate::panic::contain;
-use crate::thread::Home;
 use crate::units::{Blocks, Lba};
 
-/// What an operation owns while it is in flight.
-#[derive(Debug, Default)]
-pub enum Payload {
-    /// No data.
-    #[default]
-    None,
-    /// A buffer of ours.
-    Dma(DmaBuf),
-    /// The data of a request to a bdev of ours, which it keeps alive.
-    Request(RequestData),
+/// What is asked of a channel, beside the data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub(super) io: IoType,
+    pub(super) lba: Lba,
+    /// `None`: as many as the data has.
+    pub(super) blocks: Option<Blocks>,
+    /// Of a copy, its source; of a zero-copy, whether to fill the memory; of an abort, its victim's generation.
+    pub(super) other: u64,
+    /// Of an abort, the slot of its victim.
+    pub(super) victim: *mut c_void,
 }
 
-impl Payload {
-    /// Calls `each` with the address and length of every piece of memory, in order.
-    pub(super) fn for_each(&self, each: &mut dyn FnMut(*mut c_void, usize)) {
-        match self {
-            Self::None => {}
-            Self::Dma(buf) => each(buf.as_ptr(), buf.len()),
-            Self::Request(data) => data.for_each(each),
+impl Ask {
+    /// For an I/O as long as its data.
+    #[inline]
+    pub(super) fn data(io: IoType, lba: Lba) -> Self {
+        Self {
+            io,
+            lba,
+            blocks: None,
+            other: 0,
+            victim: ptr::null_mut(),
+        }
+    }
+
+    /// For an I/O on a range.
+    pub(super) fn range(io: IoType, lba: Lba, blocks: Blocks) -> Self {
+        Self {
+            blocks: Some(blocks),
+            ..Self::data(io, lba)
         }
     }
 }
@@ -63,18 +80,28 @@ enum Phase {
 ///
 /// - While `phase` is `Submitted`, SPDK has a pointer to the slot, and `iovs` is not touched by us; while it is
 ///   `Waiting`, the slot is in one of the [`WaitQueues`](super::wait::WaitQueues) of its thread.
-/// - While `phase` is not `Idle`, `channel` holds the core that the slot belongs to.
+/// - `channel` is null, or the core that the slot belongs to, with a strong count of it; it is not null unless `phase`
+///   is `Idle`.
 pub(super) struct Op {
     phase: Cell<Phase>,
     /// The future is gone: nobody wants the result.
     detached: Cell<bool>,
-    channel: Cell<Option<Rc<ChannelCore>>>,
-    home: Cell<Option<Home>>,
-    io: Cell<IoType>,
-    lba: Cell<Lba>,
+    /// It waits, and is to be given up.
+    aborted: Cell<bool>,
+    /// Counts how often the slot was used.
+    generation: Cell<u64>,
+    channel: Cell<*const ChannelCore>,
+    ask: Cell<Ask>,
     blocks: Cell<Blocks>,
-    payload: Cell<Payload>,
-    result: Cell<Option<Result<(), IoError>>>,
+    payload: Payload,
+    /// Where the second list of pieces begins.
+    second: Cell<usize>,
+    metadata: Cell<*mut c_void>,
+    error: Cell<Option<IoError>>,
+    /// What a seek found.
+    found: Cell<u64>,
+    /// Of a zero-copy that is done: its `spdk_bdev_io`, which is not freed yet.
+    kept: Cell<*mut spdk_sys::spdk_bdev_io>,
     waker: Cell<Option<Waker>>,
     /// Ours alone, since some modules change it in place while the I/O runs (B-41). Keeps its capacity.
     iovs: UnsafeCell<Vec<libc::iovec>>,
@@ -85,104 +112,225 @@ impl Op {
         Self {
             phase: Cell::new(Phase::Idle),
             detached: Cell::new(false),
-            channel: Cell::new(None),
-            home: Cell::new(None),
-            io: Cell::new(IoType::Read),
-            lba: Cell::new(Lba(0)),
+            aborted: Cell::new(false),
+            generation: Cell::new(0),
+            channel: Cell::new(ptr::null()),
+            ask: Cell::new(Ask::data(IoType::Read, Lba(0))),
             blocks: Cell::new(Blocks(0)),
-            payload: Cell::new(Payload::None),
-            result: Cell::new(None),
+            payload: Payload::new(),
+            second: Cell::new(0),
+            metadata: Cell::new(ptr::null_mut()),
+            error: Cell::new(None),
+            found: Cell::new(0),
+            kept: Cell::new(ptr::null_mut()),
             waker: Cell::new(None),
             iovs: UnsafeCell::new(Vec::new()),
         }
     }
 
-    /// Set before SPDK gets the slot.
-    fn home(&self) -> Home {
-        self.home
-            .get()
-            .expect("a slot that SPDK has was submitted on a thread")
+    fn fail(&self, make: impl FnOnce(IoType, Lba) -> IoError) -> IoError {
+        let ask = self.ask.get();
+        make(ask.io, ask.lba)
     }
 
-    fn fail(&self, make: impl FnOnce(IoType, Lba) -> IoError) -> IoError {
-        make(self.io.get(), self.lba.get())
+    /// The channel, with a count of its own. The slot must not be idle.
+    pub(super) fn channel(&self) -> Rc<ChannelCore> {
+        let channel = self.channel.get();
+        // SAFETY: by the type invariant it is not null, and the slot has a count of it.
+        unsafe { Rc::increment_strong_count(channel) };
+        // SAFETY: the count just added is handed to this `Rc`.
+        unsafe { Rc::from_raw(channel) }
+    }
+
+    pub(super) fn lba(&self) -> Lba {
+        self.ask.get().lba
+    }
+
+    pub(super) fn blocks(&self) -> Blocks {
+        self.blocks.get()
+    }
+
+    pub(super) fn found(&self) -> u64 {
+        self.found.get()
+    }
+
+    /// Of a zero-copy that is done: who takes it has to end it.
+    pub(super) fn take_kept(&self) -> *mut spdk_sys::spdk_bdev_io {
+        self.kept.replace(ptr::null_mut())
+    }
+
+    /// How often the slot was used; tells the operation that uses it now from others.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Whether it was started and is not done.
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.phase.get(), Phase::Submitted | Phase::Waiting)
+    }
+
+    /// Whether SPDK has it.
+    pub(super) fn is_submitted(&self) -> bool {
+        self.phase.get() == Phase::Submitted
+    }
+
+    /// Marks an operation that waits as given up; false if it does not wait.
+    pub(super) fn give_up(&self) -> bool {
+        let waits = self.phase.get() == Phase::Waiting;
+        if waits {
+            self.aborted.set(true);
+        }
+        waits
+    }
+
+    /// Whether it waits and was given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.aborted.get()
     }
 }
 
-/// A slot in use: what a future holds. Dropping it detaches the operation.
-pub(super) struct Flight(NonNull<Op>);
+/// Lets a payload be any data.
+impl<C: Data> Hold for C {
+    const WANTS_FILLED: bool = <C as Data>::WANTS_FILLED;
 
-impl Flight {
-    /// Starts an operation that was checked, on the channel's thread.
-    pub(super) fn start(
-        channel: &Rc<ChannelCore>,
-        io: IoType,
-        lba: Lba,
-        blocks: Blocks,
-        payload: Payload,
-    ) -> Self {
+    fn filled(&mut self) {
+        Data::filled(self);
+    }
+}
+
+/// A slot in use, with data of type `C`: what a future holds. Dropping it detaches the operation.
+pub(super) struct Flight<C: IoData> {
+    slot: NonNull<Op>,
+    _data: PhantomData<C>,
+}
+
+/// A slot that was taken and is not used yet: given back if something panics.
+struct Taken<'a> {
+    slot: NonNull<Op>,
+    channel: &'a ChannelCore,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        // SAFETY: slots live as long as their channel.
+        let payload = unsafe { self.slot.as_ref() }.payload.detach();
+        self.channel.give_op(self.slot);
+        drop(payload);
+    }
+}
+
+impl<C: IoData> Flight<C> {
+    /// Checks what is asked and starts it. On an error nothing was started, and the data comes back.
+    #[inline]
+    pub(super) fn start(channel: Rc<ChannelCore>, ask: Ask, data: C) -> Result<Self, (IoError, C)> {
+        if let Err(error) = channel.check() {
+            return Err((error.into(), data));
+        }
         let slot = channel.take_op();
-        // SAFETY: slots live as long as their channel, which `op.channel` keeps from the next lines on.
+        // SAFETY: slots live as long as their channel, of which `op.channel` has a count from below on.
         let op = unsafe { slot.as_ref() };
-        op.home.set(Some(channel.home));
-        op.io.set(io);
-        op.lba.set(lba);
-        op.blocks.set(blocks);
+        let taken = Taken {
+            slot,
+            channel: &channel,
+        };
+        let at = op.payload.put(data);
         // SAFETY: the slot was idle, so SPDK has no pointer to the array.
         let iovs = unsafe { &mut *op.iovs.get() };
         iovs.clear();
-        payload.for_each(&mut |base, len| {
-            iovs.push(libc::iovec {
-                iov_base: base,
-                iov_len: len,
-            });
-        });
-        op.payload.set(payload);
-        op.detached.set(false);
-        op.channel.set(Some(Rc::clone(channel)));
-        channel.begin_io();
-        submit(slot, channel, Turn::First);
-        Self(slot)
-    }
-
-    /// The result and what the operation owned, if it is done; else `waker` will be woken.
-    pub(super) fn poll(self, waker: &Waker) -> Result<(Result<(), IoError>, Payload), Self> {
-        let op = self.op();
-        if op.phase.get() != Phase::Done {
-            let same = op.waker.take().filter(|have| have.will_wake(waker));
-            op.waker.set(Some(same.unwrap_or_else(|| waker.clone())));
-            return Err(self);
+        let mut laid = Laid::new(iovs);
+        // SAFETY: it lies there until it is taken out, and nobody else uses it.
+        unsafe { &mut *at }.lay_out(ask.io, &mut laid);
+        let checked = check(&channel, &ask, &laid);
+        let (second, metadata) = (laid.second, laid.metadata);
+        std::mem::forget(taken);
+        match checked {
+            Ok(blocks) => op.blocks.set(blocks),
+            Err(error) => {
+                // SAFETY: a `C` was put in just now.
+                let data = unsafe { op.payload.take::<C>() };
+                channel.give_op(slot);
+                return Err((error, data));
+            }
         }
-        let result = op.result.take().unwrap_or(Ok(()));
-        let payload = op.payload.take();
-        // `drop` gives the slot back.
-        drop(self);
-        Ok((result, payload))
+        op.ask.set(ask);
+        op.second.set(second.map_or(0, |(count, _)| count));
+        op.metadata
+            .set(metadata.map_or(ptr::null_mut(), |(base, _)| base));
+        op.generation.set(op.generation.get() + 1);
+        op.detached.set(false);
+        op.aborted.set(false);
+        channel.begin_io();
+        // INVARIANT: the slot has the count that was ours.
+        op.channel.set(Rc::into_raw(channel));
+        submit(slot, Turn::First);
+        Ok(Self {
+            slot,
+            _data: PhantomData,
+        })
     }
 
-    fn op(&self) -> &Op {
-        // SAFETY: the slot is not idle, so `channel` keeps its memory.
-        unsafe { self.0.as_ref() }
+    /// Whether it is done; else `waker` will be woken.
+    #[inline]
+    pub(super) fn poll(&self, waker: &Waker) -> bool {
+        let op = self.op();
+        if op.phase.get() == Phase::Done {
+            return true;
+        }
+        let old = op.waker.take();
+        match old {
+            Some(same) if same.will_wake(waker) => op.waker.set(Some(same)),
+            old => {
+                op.waker.set(Some(waker.clone()));
+                // Somebody's code; nothing of ours is half-done.
+                drop(old);
+            }
+        }
+        false
+    }
+
+    /// The result and the data of an operation that is done.
+    #[inline]
+    pub(super) fn finish<R: Outcome>(self) -> (Result<R, IoError>, C) {
+        let op = self.op();
+        let result = match op.error.take() {
+            None => Ok(R::of(Ended(op))),
+            Some(error) => Err(error),
+        };
+        // SAFETY: a `C` was put in by `start`, and SPDK has let go of its memory.
+        let data = unsafe { op.payload.take::<C>() };
+        let slot = self.slot;
+        std::mem::forget(self);
+        release(slot);
+        (result, data)
+    }
+
+    pub(super) fn op(&self) -> &Op {
+        // SAFETY: the slot is not idle, so it has a count of its channel, which keeps its memory.
+        unsafe { self.slot.as_ref() }
+    }
+
+    pub(super) fn slot(&self) -> NonNull<Op> {
+        self.slot
     }
 }
 
-impl Drop for Flight {
+impl<C: IoData> Drop for Flight<C> {
     fn drop(&mut self) {
         let op = self.op();
         let waker = op.waker.take();
         // SPDK does not have what waits, so its data can go now; a request above may be waiting for that.
         let unused = match op.phase.get() {
             Phase::Done => {
-                recycle(self.0);
-                Payload::None
+                drop(recycle(self.slot));
+                None
             }
             Phase::Waiting => {
                 op.detached.set(true);
-                op.payload.take()
+                Some(op.payload.detach())
             }
             _ => {
                 op.detached.set(true);
-                Payload::None
+                None
             }
         };
         // Last, since both run code that is not ours.
@@ -190,33 +338,115 @@ impl Drop for Flight {
     }
 }
 
+/// What an I/O finds out, beside its data.
+pub trait Outcome: Found {}
+impl<T: Found> Outcome for T {}
+
+pub(super) use found::{Ended, Found};
+
+mod found {
+    /// An operation that ended well, before its slot is released.
+    #[derive(Debug)]
+    pub struct Ended<'a>(pub(in crate::bdev) &'a super::Op);
+
+    /// See [`Outcome`](super::Outcome).
+    pub trait Found: Sized + 'static {
+        /// What it found out.
+        fn of(ended: Ended<'_>) -> Self;
+    }
+}
+
+impl Found for () {
+    #[inline]
+    fn of(_: Ended<'_>) {}
+}
+
+/// How much was read or written.
+impl Found for Blocks {
+    fn of(ended: Ended<'_>) -> Self {
+        ended.0.blocks()
+    }
+}
+
+/// What a seek found; `None` if there is none.
+impl Found for Option<Lba> {
+    fn of(ended: Ended<'_>) -> Self {
+        Some(ended.0.found()).filter(|at| *at != u64::MAX).map(Lba)
+    }
+}
+
 /// Gives the operation to SPDK, for the first time or again. On the channel's thread. False if it has to wait.
-fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>, turn: Turn) -> bool {
+fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
     // SAFETY: the slot is not idle, so its channel keeps its memory.
     let op = unsafe { slot.as_ref() };
+    // SAFETY: by the type invariant; the slot keeps its count until it is released, which nothing below does before
+    // the last use.
+    let channel = unsafe { &*op.channel.get() };
     let Some((raw, desc)) = channel.raw() else {
-        finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+        finish(slot, Some(op.fail(|io, lba| IoError::Removed { io, lba })));
         return true;
     };
+    let ask = op.ask.get();
+    if ask.io == IoType::Abort && !is_victim(&ask) {
+        // It ended while the abort waited for memory, and its slot may be another I/O's by now.
+        finish(slot, Some(op.fail(|io, lba| IoError::Aborted { io, lba })));
+        return true;
+    }
     // Set first: some errors complete inside the call (B-71).
     op.phase.set(Phase::Submitted);
-    let (lba, blocks) = (op.lba.get().0, op.blocks.get().0);
+    let (lba, blocks) = (ask.lba.0, op.blocks.get().0);
     let done = Some(io_done_callback as unsafe extern "C" fn(_, _, _));
     let arg = slot.as_ptr().cast::<c_void>();
     // SAFETY: SPDK did not have the array until now, so nobody changes it.
     let iovs = unsafe { &mut *op.iovs.get() };
     let (iov, count) = (iovs.as_mut_ptr(), iovs.len() as i32);
-    let rc = match op.io.get() {
+    let md = op.metadata.get();
+    calls::count(Call::Submit);
+    let rc = match ask.io {
         // SAFETY: descriptor and channel are open and of this thread, by the invariant of
         // `ChannelCore`; range, length and alignment were checked; the array, the memory it names and the slot stay
-        // where they are until the callback. (The same holds for all six.)
-        IoType::Read => unsafe {
+        // where they are until the callback. (The same holds for all that follow.)
+        IoType::Read if md.is_null() => unsafe {
             spdk_sys::spdk_bdev_readv_blocks(desc, raw, iov, count, lba, blocks, done, arg)
         },
         // SAFETY: as above; the descriptor is writable, by its type.
-        IoType::Write => unsafe {
+        IoType::Write if md.is_null() => unsafe {
             spdk_sys::spdk_bdev_writev_blocks(desc, raw, iov, count, lba, blocks, done, arg)
         },
+        // SAFETY: as above; the metadata has the length that belongs to the blocks.
+        IoType::Read => unsafe {
+            spdk_sys::spdk_bdev_readv_blocks_with_md(
+                desc, raw, iov, count, md, lba, blocks, done, arg,
+            )
+        },
+        // SAFETY: as above.
+        IoType::Write => unsafe {
+            spdk_sys::spdk_bdev_writev_blocks_with_md(
+                desc, raw, iov, count, md, lba, blocks, done, arg,
+            )
+        },
+        // SAFETY: as above.
+        IoType::Compare if md.is_null() => unsafe {
+            spdk_sys::spdk_bdev_comparev_blocks(desc, raw, iov, count, lba, blocks, done, arg)
+        },
+        // SAFETY: as above.
+        IoType::Compare => unsafe {
+            spdk_sys::spdk_bdev_comparev_blocks_with_md(
+                desc, raw, iov, count, md, lba, blocks, done, arg,
+            )
+        },
+        IoType::CompareAndWrite => {
+            let second = op.second.get();
+            // SAFETY: the first list has `second` entries, the other one the rest.
+            let write = unsafe { iov.add(second) };
+            let (first, rest) = (second as i32, count - second as i32);
+            // SAFETY: as above; both lists have the length that belongs to the blocks.
+            unsafe {
+                spdk_sys::spdk_bdev_comparev_and_writev_blocks(
+                    desc, raw, iov, first, write, rest, lba, blocks, done, arg,
+                )
+            }
+        }
         // SAFETY: as above.
         IoType::Unmap => unsafe {
             spdk_sys::spdk_bdev_unmap_blocks(desc, raw, lba, blocks, done, arg)
@@ -231,23 +461,48 @@ fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>, turn: Turn) -> bool {
         },
         // SAFETY: as above.
         IoType::Reset => unsafe { spdk_sys::spdk_bdev_reset(desc, raw, done, arg) },
+        // SAFETY: as above; both ranges were checked.
+        IoType::Copy => unsafe {
+            spdk_sys::spdk_shim_bdev_copy(desc, raw, lba, ask.other, blocks, done, arg)
+        },
+        // SAFETY: as above.
+        IoType::SeekData | IoType::SeekHole => unsafe {
+            let hole = ask.io == IoType::SeekHole;
+            spdk_sys::spdk_shim_bdev_seek(desc, raw, lba, hole, done, arg)
+        },
+        // SAFETY: as above.
+        IoType::ZeroCopy => unsafe {
+            let populate = ask.other != 0;
+            spdk_sys::spdk_shim_bdev_zcopy_start(desc, raw, lba, blocks, populate, done, arg)
+        },
+        // SAFETY: as above; SPDK compares the victim's address, and follows it nowhere.
+        IoType::Abort => unsafe { spdk_sys::spdk_bdev_abort(desc, raw, ask.victim, done, arg) },
     };
     match Errno::check(rc) {
         // Submitted; it may even be done.
         Ok(()) => true,
         Err(errno) if errno.code() == libc::ENOMEM => {
             op.phase.set(Phase::Waiting);
-            channel.waits.push(slot, channel, turn);
+            let channel = op.channel();
+            channel.waits.push(slot, &channel, turn);
             false
         }
         Err(errno) => {
-            finish(
-                slot,
-                Err(op.fail(|io, lba| IoError::Submit { io, lba, errno })),
-            );
+            let error = match errno.code() {
+                libc::ENOTSUP => op.fail(|io, _| IoError::Unsupported { io }),
+                _ => op.fail(|io, lba| IoError::Submit { io, lba, errno }),
+            };
+            finish(slot, Some(error));
             true
         }
     }
+}
+
+/// Whether the victim of an abort is still what it was. Its slot is one of the same channel.
+fn is_victim(ask: &Ask) -> bool {
+    // SAFETY: the abort has a count of the channel, which keeps the slot.
+    let victim = unsafe { &*ask.victim.cast::<Op>() };
+    victim.generation() == ask.other && victim.is_submitted()
 }
 
 /// Submits a waiting operation whose turn it is, unless its future is gone: then nobody wants it done. False if it
@@ -255,36 +510,37 @@ fn submit(slot: NonNull<Op>, channel: &Rc<ChannelCore>, turn: Turn) -> bool {
 pub(super) fn resubmit(slot: NonNull<Op>) -> bool {
     // SAFETY: the slot waits, so it is not idle.
     let op = unsafe { slot.as_ref() };
-    let Some(channel) = channel_of(op) else {
-        return true;
-    };
-    if op.detached.get() {
-        finish(slot, Err(op.fail(|io, lba| IoError::Removed { io, lba })));
+    if op.detached.get() || op.aborted.get() {
+        finish(slot, Some(op.fail(|io, lba| IoError::Aborted { io, lba })));
         return true;
     }
-    submit(slot, &channel, Turn::Again)
+    submit(slot, Turn::Again)
 }
 
 /// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more.
-fn finish(slot: NonNull<Op>, result: Result<(), IoError>) {
+fn finish(slot: NonNull<Op>, error: Option<IoError>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
-    let channel = channel_of(op);
-    if op.io.get() == IoType::Read && result.is_ok() {
-        let payload = op.payload.take();
-        if let Payload::Request(data) = &payload {
-            data.set_filled();
-        }
-        op.payload.set(payload);
+    if op.ask.get().io == IoType::Read && error.is_none() {
+        // SAFETY: SPDK has let go of the memory, and the future has not looked yet.
+        unsafe { op.payload.filled() };
     }
-    op.result.set(Some(result));
+    op.error.set(error);
     op.phase.set(Phase::Done);
     let waker = op.waker.take();
     if op.detached.get() {
-        recycle(slot);
-    }
-    if let Some(channel) = channel {
+        let channel = op.channel();
+        let unused = recycle(slot);
         channel.end_io();
+        drop(unused);
+    } else {
+        // SAFETY: by the type invariant.
+        let channel = unsafe { &*op.channel.get() };
+        match channel.is_revoked() {
+            false => channel.end_io(),
+            // It may go here, and somebody's code run that drops the future and the last handle.
+            true => op.channel().end_io(),
+        }
     }
     // Last: it may run the task on the spot, which may start the next operation.
     if let Some(waker) = waker {
@@ -292,25 +548,31 @@ fn finish(slot: NonNull<Op>, result: Result<(), IoError>) {
     }
 }
 
-/// Brings a slot that is done back to its channel.
-fn recycle(slot: NonNull<Op>) {
+/// Brings a slot that is done, and whose future is gone, back to its channel. What it held is to be dropped by the
+/// caller, where that may run somebody's code.
+fn recycle(slot: NonNull<Op>) -> Payload {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
-    op.result.set(None);
-    op.phase.set(Phase::Idle);
-    let payload = op.payload.take();
-    if let Some(channel) = op.channel.take() {
-        channel.give_op(slot);
-        // The channel may go here, and the slot with it.
+    op.error.set(None);
+    let kept = op.take_kept();
+    if !kept.is_null() {
+        zcopy::discard(op.channel(), kept);
     }
-    // Runs destructors of the user's at the very end.
-    drop(payload);
+    let payload = op.payload.detach();
+    release(slot);
+    payload
 }
 
-fn channel_of(op: &Op) -> Option<Rc<ChannelCore>> {
-    let channel = op.channel.take();
-    op.channel.set(channel.clone());
-    channel
+/// Gives a slot with nothing in it back to its channel.
+#[inline]
+fn release(slot: NonNull<Op>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    op.phase.set(Phase::Idle);
+    // SAFETY: by the type invariant the slot has a count, which is handed to this `Rc`.
+    let channel = unsafe { Rc::from_raw(op.channel.replace(ptr::null())) };
+    channel.give_op(slot);
+    // The channel may go here, and the slot with it.
 }
 
 /// # Safety
@@ -326,45 +588,74 @@ unsafe extern "C" fn io_done_callback(
         let Some(slot) = NonNull::new(arg.cast::<Op>()) else {
             return;
         };
-        // SAFETY: the slot was submitted, so it is not idle, and its home never changes.
-        let home = unsafe { (*slot.as_ptr()).home() }.check();
-        let mut status = NvmeStatus { sct: 0, sc: 0 };
-        if !success {
-            let (mut cdw0, mut sct, mut sc) = (0, 0, 0);
-            // SAFETY: the I/O is completed and not freed yet.
-            unsafe {
-                spdk_sys::spdk_bdev_io_get_nvme_status(
-                    bdev_io,
-                    &raw mut cdw0,
-                    &raw mut sct,
-                    &raw mut sc,
-                );
-            }
-            status = NvmeStatus {
-                sct: sct as u8,
-                sc: sc as u8,
-            };
-        }
-        // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters (B-62):
-        // nothing is borrowed here.
-        unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
-        if let Err(error) = home {
-            // SPDK's scheduler has moved the thread; the slot belongs to another OS thread (design rule 2).
-            return crate::log::error(&format!(
-                "an I/O ended where its future can't be reached: {error}"
-            ));
-        }
         // SAFETY: the slot was submitted, so it is not idle.
         let op = unsafe { slot.as_ref() };
-        let result = match success {
-            true => Ok(()),
-            false => Err(op.fail(|io, lba| IoError::Failed {
+        // SAFETY: so it has a count of its channel, whose home never changes.
+        let home = unsafe { &*op.channel.get() }.home;
+        if home.check().is_err() {
+            // SAFETY: by this function's contract.
+            return unsafe { done_elsewhere(bdev_io) };
+        }
+        let mut error = None;
+        if !success {
+            // SAFETY: the I/O is completed and not freed yet.
+            let status = unsafe { status_of(bdev_io) };
+            error = Some(op.fail(|io, lba| IoError::Failed {
                 io,
                 lba,
                 blocks: op.blocks.get(),
                 status,
-            })),
-        };
-        finish(slot, result);
+            }));
+        }
+        match op.ask.get().io {
+            IoType::ZeroCopy if success => op.kept.set(bdev_io),
+            io => {
+                if matches!(io, IoType::SeekData | IoType::SeekHole) {
+                    // SAFETY: a seek that is completed and not freed yet.
+                    op.found
+                        .set(unsafe { spdk_sys::spdk_shim_bdev_io_seek_offset(bdev_io) });
+                }
+                calls::count(Call::Free);
+                // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters
+                // (B-62): nothing is borrowed here.
+                unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+            }
+        }
+        finish(slot, error);
     });
+}
+
+/// SPDK's scheduler has moved the thread; the slot belongs to another OS thread (design rule 2), and leaks.
+///
+/// # Safety
+///
+/// `bdev_io` is completed and not freed.
+#[cold]
+unsafe fn done_elsewhere(bdev_io: *mut spdk_sys::spdk_bdev_io) {
+    // SAFETY: by this function's contract.
+    unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+    crate::log::error(
+        "an I/O ended where its future can't be reached: its SPDK thread was moved to another OS thread",
+    );
+}
+
+/// # Safety
+///
+/// `bdev_io` is completed and not freed.
+#[cold]
+pub(super) unsafe fn status_of(bdev_io: *const spdk_sys::spdk_bdev_io) -> IoStatus {
+    // SAFETY: a struct of integers, for which zeroes are valid.
+    let mut raw: spdk_sys::spdk_shim_io_status = unsafe { std::mem::zeroed() };
+    // SAFETY: by this function's contract; the shim only reads.
+    unsafe { spdk_sys::spdk_shim_bdev_io_status(bdev_io, &raw mut raw) };
+    IoStatus::of(&raw)
+}
+
+impl std::fmt::Debug for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Op")
+            .field("phase", &self.phase.get())
+            .field("ask", &self.ask.get())
+            .finish_non_exhaustive()
+    }
 }

@@ -19,7 +19,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 
-use super::channel::ChannelCore;
+use super::channel_core::ChannelCore;
 use super::op::{self, Op};
 use crate::panic::contain;
 use crate::thread::Home;
@@ -128,6 +128,24 @@ impl WaitQueues {
     fn serve_later(self: &Rc<Self>, channel: &ChannelCore) {
         let queues = Rc::clone(self);
         channel.home.send(Box::new(move || queues.serve()));
+    }
+
+    /// Ends those that were given up.
+    pub(super) fn sweep(&self) {
+        let mut given_up = Vec::new();
+        for queue in [&self.below, &self.other] {
+            queue.ops.borrow_mut().retain(|op| {
+                // SAFETY: by the invariant of `WaitQueue` the slot is not idle.
+                let stays = !unsafe { op.as_ref() }.is_given_up();
+                if !stays {
+                    given_up.push(*op);
+                }
+                stays
+            });
+        }
+        for op in given_up {
+            contain("I/O that was given up", || op::resubmit(op));
+        }
     }
 
     /// SPDK has let go of the entry of a queue: there is a `spdk_bdev_io`.

@@ -18,7 +18,8 @@ use crate::units::Bytes;
 ///
 /// # Invariants
 ///
-/// `ptr` is from `spdk_dma_zmalloc(len, ..)` and is not freed; `len` is not 0; the buffer is counted in `env::STATE`,
+/// `ptr` is from `spdk_dma_zmalloc(len, ..)`, or from `spdk_dma_malloc` while an [`UninitDmaBuf`](super::UninitDmaBuf)
+/// hides its bytes, and is not freed; `len` is not 0; the buffer is counted in `env::STATE`,
 /// so the memory is mapped.
 pub struct DmaBuf {
     ptr: NonNull<u8>,
@@ -67,6 +68,19 @@ impl DmaBuf {
     ///
     /// See [`AllocError`].
     pub fn zeroed(len: Bytes, align: usize) -> Result<Self, AllocError> {
+        Self::take(len, align, spdk_sys::spdk_dma_zmalloc)
+    }
+
+    /// As [`zeroed`](Self::zeroed), with whatever bytes are there.
+    pub(super) fn unwritten(len: Bytes, align: usize) -> Result<Self, AllocError> {
+        Self::take(len, align, spdk_sys::spdk_dma_malloc)
+    }
+
+    fn take(
+        len: Bytes,
+        align: usize,
+        alloc: unsafe extern "C" fn(usize, usize, *mut u64) -> *mut c_void,
+    ) -> Result<Self, AllocError> {
         // DPDK takes the alignment as 32 bits.
         if !align.is_power_of_two() || align > MAX_ALIGN {
             return Err(AllocError::Alignment(align));
@@ -82,7 +96,7 @@ impl DmaBuf {
             return Err(AllocError::NotRunning);
         }
         // SAFETY: the environment is up, since `enter` counted us in. The physical address is not asked for.
-        let raw = unsafe { spdk_sys::spdk_dma_zmalloc(size, align, ptr::null_mut()) };
+        let raw = unsafe { alloc(size, align, ptr::null_mut()) };
         let Some(ptr) = NonNull::new(raw.cast::<u8>()) else {
             leave();
             return Err(AllocError::NoMemory { len });
@@ -96,8 +110,14 @@ impl DmaBuf {
     }
 
     /// Address of the first byte, for an I/O that owns the buffer.
-    pub(crate) fn as_ptr(&self) -> *mut c_void {
-        self.ptr.as_ptr().cast()
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.ptr.as_ptr()
+    }
+
+    /// Bytes that the address is a multiple of.
+    #[must_use]
+    pub fn align(&self) -> usize {
+        self.align
     }
 }
 
@@ -105,7 +125,7 @@ impl Deref for DmaBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: by the type invariant there are `len` mapped bytes, initialised (they were zeroed), and whoever
+        // SAFETY: by the type invariant there are `len` mapped bytes, initialised (they were zeroed, or written before anyone got to see them), and whoever
         // may write them owns the buffer, which is borrowed now.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
     }
@@ -121,7 +141,7 @@ impl DerefMut for DmaBuf {
 impl Drop for DmaBuf {
     fn drop(&mut self) {
         // SAFETY: by the type invariant the memory is ours, mapped, and not freed yet.
-        unsafe { spdk_sys::spdk_dma_free(self.as_ptr()) };
+        unsafe { spdk_sys::spdk_dma_free(self.ptr.as_ptr().cast()) };
         leave();
     }
 }

@@ -3,10 +3,16 @@
 //! C header: `include/spdk/env.h`.
 
 mod dma_buf;
+mod part;
+mod pool;
+mod uninit;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use dma_buf::{AllocError, DmaBuf};
+pub use part::DmaPart;
+pub use pool::{DmaPool, PooledBuf};
+pub use uninit::UninitDmaBuf;
 
 /// Set while DPDK's memory is mapped; the other bits count the buffers in it.
 const UP: usize = 1 << (usize::BITS - 1);

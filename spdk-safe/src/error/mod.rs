@@ -12,7 +12,7 @@ mod thread;
 
 pub use app::AppError;
 pub use bdev::{BdevError, ChannelError, ClaimError, OpenError};
-pub use io::{IoError, IoType, NvmeStatus};
+pub use io::{IoCause, IoError, IoStatus, IoType, NvmeStatus, ScsiStatus};
 pub use thread::ThreadError;
 
 /// An errno as SPDK returns it, always positive here.

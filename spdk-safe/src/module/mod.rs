@@ -29,6 +29,7 @@ pub use request::{
 };
 
 pub(crate) use register::{names, registered, unregister_all};
+pub(crate) use request::pieces;
 pub(crate) use vtable::{in_create_channel, is_creating_channel_of};
 
 use crate::error::{ChannelError, IoType};

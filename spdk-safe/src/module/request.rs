@@ -200,7 +200,7 @@ impl Request {
             Some(IoType::WriteZeroes) => Self::WriteZeroes(range(handle)),
             Some(IoType::Flush) => Self::Flush(range(handle)),
             Some(IoType::Reset) => Self::Reset(ResetRequest { handle }),
-            None => Self::Other(OtherRequest { handle }),
+            _ => Self::Other(OtherRequest { handle }),
         }
     }
 }
@@ -371,12 +371,14 @@ impl RequestData {
         iovs.iter().for_each(|iov| each(iov.iov_base, iov.iov_len));
     }
 
-    /// Whether an I/O of this type may have the memory.
-    pub(crate) fn may(&self, io: IoType) -> bool {
-        match io {
-            IoType::Read => self.context().fills,
-            _ => self.context().filled.get(),
-        }
+    /// Whether a read below may fill the memory: that of a READ.
+    pub(crate) fn fills(&self) -> bool {
+        self.context().fills
+    }
+
+    /// Whether there is something in it: always in that of a WRITE.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.context().filled.get()
     }
 
     /// A read has filled the memory.
@@ -443,7 +445,7 @@ pub(super) unsafe fn read(bdev_io: *mut spdk_sys::spdk_bdev_io) -> spdk_sys::spd
 /// # Safety
 ///
 /// `iovs` is null or has `count` entries, which nobody changes while the slice is used.
-pub(super) unsafe fn pieces<'a>(iovs: *const libc::iovec, count: usize) -> &'a [libc::iovec] {
+pub(crate) unsafe fn pieces<'a>(iovs: *const libc::iovec, count: usize) -> &'a [libc::iovec] {
     if iovs.is_null() || count == 0 {
         return &[];
     }

@@ -21,6 +21,7 @@ use std::ptr::NonNull;
 
 pub use poller::{Poller, PollerStatus};
 
+use crate::calls::{self, Call};
 use crate::error::ThreadError;
 
 /// Marks what belongs to one SPDK thread: neither `Send` nor `Sync`.
@@ -62,6 +63,7 @@ thread_local! {
 impl Home {
     /// The thread that is current on this OS thread.
     pub(crate) fn current() -> Result<Self, ThreadError> {
+        calls::count(Call::Thread);
         // SAFETY: spdk_get_thread() reads a thread-local and may be called anywhere, also before SPDK is up.
         let raw = unsafe { spdk_sys::spdk_get_thread() };
         let thread = NonNull::new(raw).ok_or(ThreadError::NoThread)?;

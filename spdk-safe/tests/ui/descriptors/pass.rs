@@ -15,10 +15,10 @@ async fn writable(spdk: &Spdk, buf: DmaBuf) {
     let desc = BdevDesc::open(spdk, "disk0").read_write().unwrap();
     let ch = desc.channel().unwrap();
     let _ = ch.write(Lba(0), buf).await.0;
-    let _ = ch.unmap(Lba(0), Blocks(8)).await.0;
-    let _ = ch.write_zeroes(Lba(0), Blocks(8)).await.0;
-    let _ = ch.flush(Lba(0), Blocks(8)).await.0;
-    let _ = ch.reset().await.0;
+    let _ = ch.unmap(Lba(0), Blocks(8)).await;
+    let _ = ch.write_zeroes(Lba(0), Blocks(8)).await;
+    let _ = ch.flush(Lba(0), Blocks(8)).await;
+    let _ = ch.reset().await;
     needs_a_claim(desc.claim(&MODULE).unwrap());
 }
 

@@ -10,7 +10,7 @@ async fn buffer_comes_back(ch: IoChannel<ReadWrite>) -> Result<(), Box<dyn std::
     let (result, mut buf) = ch.read(Lba(8), buf).await;
     result?;
     buf[..512].fill(0);
-    ch.flush(Lba(0), Blocks(16)).await.0?;
+    ch.flush(Lba(0), Blocks(16)).await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ fn share_and_buffer_travel(desc: BdevDesc<ReadWrite>, buf: DmaBuf) {
 }
 
 async fn channel_stays(ch: IoChannel<ReadWrite>) {
-    let _ = ch.reset().await.0;
+    let _ = ch.reset().await;
 }
 
 struct Mirror {

@@ -1,0 +1,317 @@
+//! A channel as it is inside: what is in flight on it, and how its descriptor reaches it.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ptr::{self, NonNull};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::core::DescCore;
+use super::op::Op;
+use super::wait::WaitQueues;
+use super::zcopy::RegionCore;
+use crate::error::{ChannelError, IoType, ThreadError};
+use crate::thread::Home;
+use crate::thread::registry::{self, Held};
+use crate::units::Blocks;
+
+/// A channel as its descriptor knows it: how to reach it from another thread.
+#[derive(Debug, Clone)]
+pub(super) struct ChannelLink {
+    pub(super) id: u64,
+    home: Home,
+    /// Null until `ChannelCore::open` is done, and from the core's drop on. Followed on the home thread alone.
+    core: Arc<AtomicPtr<ChannelCore>>,
+}
+
+impl ChannelLink {
+    /// Whether the channel's thread is current.
+    pub(super) fn is_here(&self) -> bool {
+        self.home.check().is_ok()
+    }
+
+    /// Has the channel put as soon as nothing is in flight on it, by message to its thread.
+    ///
+    /// # Safety
+    ///
+    /// The lock that guards the list of links is held, and this link is listed: its thread can't take it off the
+    /// list meanwhile, so it has not exited.
+    pub(super) unsafe fn send_revoke(&self, desc: &Arc<DescCore>) {
+        let (link, desc) = (self.clone(), Arc::clone(desc));
+        // SAFETY: by this function's contract.
+        unsafe { self.home.run(Box::new(move || link.revoke(&desc))) };
+    }
+
+    /// The same, on the channel's thread.
+    pub(super) fn revoke(&self, desc: &Arc<DescCore>) {
+        let channel = self.core.load(Ordering::Acquire).cast_const();
+        if channel.is_null() || !desc.is_linked(self.id) {
+            return;
+        }
+        // SAFETY: the core clears the pointer before it is dropped, on this OS thread.
+        unsafe { Rc::increment_strong_count(channel) };
+        // SAFETY: the count just added is handed to this `Rc`, on the channel's home thread.
+        let channel = unsafe { Rc::from_raw(channel) };
+        channel.release();
+    }
+}
+
+/// A channel with what is in flight on it.
+///
+/// # Invariants
+///
+/// - While `raw` is not null it is a channel of `home` for `desc`, whose descriptor `raw_desc` is open: the link `id`
+///   is listed in `desc`.
+/// - Every slot in `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
+/// - Every other slot holds a strong count of this core.
+pub(super) struct ChannelCore {
+    pub(super) desc: Arc<DescCore>,
+    pub(super) home: Home,
+    raw: Cell<*mut spdk_sys::spdk_io_channel>,
+    raw_desc: NonNull<spdk_sys::spdk_bdev_desc>,
+    id: u64,
+    /// What the link follows to this core: null before the core is dropped.
+    slot: Arc<AtomicPtr<Self>>,
+    /// What the bdev takes, as `SPDK_SHIM_IO_*`.
+    types: u32,
+    pub(super) block_size: u32,
+    /// log2 of the block size, if it is a power of two.
+    block_shift: Option<u32>,
+    /// A power of two.
+    pub(super) align: usize,
+    /// What a compare-and-write can change.
+    pub(super) atomic_unit: Blocks,
+    /// Bytes for each block in a buffer of its own; 0 is none.
+    pub(super) metadata_size: u32,
+    /// Made by a block device of ours for its own channel: requests to that device wait for the I/O on this one.
+    pub(super) is_below: bool,
+    /// Where its operations wait for memory.
+    pub(super) waits: Rc<WaitQueues>,
+    /// Set when the channel is to be put as soon as nothing is outstanding.
+    revoked: Cell<bool>,
+    /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
+    outstanding: Cell<usize>,
+    idle: RefCell<Vec<NonNull<Op>>>,
+    /// Zero-copy regions that somebody holds.
+    regions: RefCell<Vec<Weak<RegionCore>>>,
+}
+
+impl ChannelCore {
+    pub(super) fn open(desc: &Arc<DescCore>) -> Result<Rc<Self>, ChannelError> {
+        let home = Home::current()?;
+        if crate::module::is_creating_channel_of(desc.bdev().as_ptr()) {
+            return Err(ChannelError::Cycle {
+                name: desc.info.name.clone(),
+            });
+        }
+        let slot = Arc::new(AtomicPtr::new(ptr::null_mut()));
+        let link = |id| ChannelLink {
+            id,
+            home,
+            core: Arc::clone(&slot),
+        };
+        let (id, raw_desc) = desc.link(link)?;
+        // SAFETY: the link keeps the descriptor open; any SPDK thread may get a channel (B-04).
+        let raw = unsafe { spdk_sys::spdk_bdev_get_io_channel(raw_desc.as_ptr()) };
+        if raw.is_null() {
+            desc.unlink(id);
+            return Err(ChannelError::Refused {
+                name: desc.info.name.clone(),
+            });
+        }
+        let bdev = desc.bdev().as_ptr();
+        let info = &desc.info;
+        // SAFETY: the bdev has an open descriptor; it is only read.
+        let types = unsafe { spdk_sys::spdk_shim_bdev_io_types(bdev) };
+        // SAFETY: as above.
+        let atomic_unit = unsafe { spdk_sys::spdk_bdev_get_acwu(bdev) };
+        // SAFETY: as above.
+        let separate = unsafe { spdk_sys::spdk_bdev_is_md_separate(bdev) };
+        // INVARIANT: fresh from SPDK, on `home`, and linked.
+        let core = Rc::new(Self {
+            types,
+            block_size: info.block_size,
+            block_shift: info
+                .block_size
+                .is_power_of_two()
+                .then(|| info.block_size.trailing_zeros()),
+            align: info.align.max(1),
+            atomic_unit: Blocks(atomic_unit.into()),
+            metadata_size: if separate { info.metadata_size } else { 0 },
+            regions: RefCell::default(),
+            desc: Arc::clone(desc),
+            home,
+            raw: Cell::new(raw),
+            raw_desc,
+            id,
+            slot: Arc::clone(&slot),
+            is_below: crate::module::in_create_channel(),
+            waits: WaitQueues::of(home),
+            revoked: Cell::new(false),
+            outstanding: Cell::new(0),
+            idle: RefCell::new(Vec::new()),
+        });
+        slot.store(Rc::as_ptr(&core).cast_mut(), Ordering::Release);
+        registry::add(&core);
+        if desc.is_removed() {
+            // Removed while the channel was made: `revoke` may have come too early to see it.
+            core.release();
+        }
+        Ok(core)
+    }
+
+    /// The raw channel and descriptor, for a submission on the home thread; `None` once it was put, or is to be.
+    pub(super) fn raw(
+        &self,
+    ) -> Option<(
+        *mut spdk_sys::spdk_io_channel,
+        *mut spdk_sys::spdk_bdev_desc,
+    )> {
+        let raw = self.raw.get();
+        (!raw.is_null() && !self.revoked.get()).then_some((raw, self.raw_desc.as_ptr()))
+    }
+
+    /// Whether the home thread is current.
+    pub(super) fn check(&self) -> Result<(), ThreadError> {
+        self.home.check()
+    }
+
+    /// Whether the bdev takes such I/O. Emulation counts.
+    #[inline]
+    pub(super) fn supports(&self, io: IoType) -> bool {
+        let bit = match io {
+            IoType::Read | IoType::Write => return true,
+            // The emulation writes whole blocks from a buffer of 1 MiB, and overruns it with larger ones.
+            IoType::WriteZeroes if self.block_size > 1 << 20 => {
+                spdk_sys::SPDK_SHIM_IO_WRITE_ZEROES_NATIVE
+            }
+            IoType::Unmap => spdk_sys::SPDK_SHIM_IO_UNMAP,
+            IoType::WriteZeroes => spdk_sys::SPDK_SHIM_IO_WRITE_ZEROES,
+            IoType::Flush => spdk_sys::SPDK_SHIM_IO_FLUSH,
+            IoType::Reset => spdk_sys::SPDK_SHIM_IO_RESET,
+            IoType::Compare => spdk_sys::SPDK_SHIM_IO_COMPARE,
+            IoType::CompareAndWrite => spdk_sys::SPDK_SHIM_IO_COMPARE_AND_WRITE,
+            IoType::Copy => spdk_sys::SPDK_SHIM_IO_COPY,
+            IoType::ZeroCopy => spdk_sys::SPDK_SHIM_IO_ZCOPY,
+            IoType::SeekData | IoType::SeekHole => spdk_sys::SPDK_SHIM_IO_SEEK,
+            IoType::Abort => spdk_sys::SPDK_SHIM_IO_ABORT,
+        };
+        self.types & bit != 0
+    }
+
+    /// How many blocks `len` bytes are; `None` if that is not a whole number.
+    #[inline]
+    pub(super) fn blocks_of(&self, len: u64) -> Option<Blocks> {
+        let size = u64::from(self.block_size);
+        match self.block_shift {
+            Some(shift) => (len & (size - 1) == 0).then_some(Blocks(len >> shift)),
+            None => (size != 0 && len % size == 0).then(|| Blocks(len / size)),
+        }
+    }
+
+    /// Takes an idle slot, or makes one. In steady state nothing is allocated.
+    pub(super) fn take_op(&self) -> NonNull<Op> {
+        let idle = self.idle.borrow_mut().pop();
+        idle.unwrap_or_else(|| NonNull::from(Box::leak(Box::new(Op::new()))))
+    }
+
+    /// Takes a slot back.
+    pub(super) fn give_op(&self, op: NonNull<Op>) {
+        self.idle.borrow_mut().push(op);
+    }
+
+    /// SPDK is about to get an I/O.
+    pub(super) fn begin_io(&self) {
+        self.outstanding.set(self.outstanding.get() + 1);
+    }
+
+    /// Whether it is to be put as soon as nothing is outstanding.
+    #[inline]
+    pub(super) fn is_revoked(&self) -> bool {
+        self.revoked.get()
+    }
+
+    /// SPDK is done with an I/O. On the home thread. Nobody's code runs in here, unless the channel goes.
+    #[inline]
+    pub(super) fn end_io(&self) {
+        self.outstanding.set(self.outstanding.get() - 1);
+        if self.revoked.get() {
+            self.put_if_idle();
+        }
+    }
+
+    /// Puts the channel unless something is outstanding. On the home thread. The caller has a count.
+    #[cold]
+    fn put_if_idle(&self) {
+        if self.outstanding.get() != 0 {
+            return;
+        }
+        let raw = self.raw.replace(ptr::null_mut());
+        if raw.is_null() {
+            return;
+        }
+        let (desc, id) = (Arc::clone(&self.desc), self.id);
+        // SAFETY: taken out, so this happens once; on the channel's thread, with nothing in flight (B-64).
+        unsafe { spdk_sys::spdk_put_io_channel(raw) };
+        // May close the descriptor and wake whoever waits for that, which is somebody's code.
+        desc.unlink(id);
+    }
+
+    /// Lists a region of the bdev's memory, which ends with the channel.
+    pub(super) fn add_region(&self, region: &Rc<RegionCore>) {
+        let mut regions = self.regions.borrow_mut();
+        regions.retain(|region| region.strong_count() != 0);
+        regions.push(Rc::downgrade(region));
+    }
+}
+
+impl Held for ChannelCore {
+    fn home(&self) -> Home {
+        self.home
+    }
+
+    fn release(&self) {
+        self.revoked.set(true);
+        let regions = self.regions.take();
+        for region in regions.iter().filter_map(Weak::upgrade) {
+            region.revoke();
+        }
+        self.put_if_idle();
+    }
+}
+
+impl Drop for ChannelCore {
+    fn drop(&mut self) {
+        // The link stays listed until the channel is put, which may be later and on another SPDK thread.
+        self.slot.store(ptr::null_mut(), Ordering::Release);
+        for op in self.idle.get_mut().drain(..) {
+            // SAFETY: by the type invariant the slot came from a `Box`, and nobody else has it.
+            drop(unsafe { Box::from_raw(op.as_ptr()) });
+        }
+        let raw = self.raw.replace(ptr::null_mut());
+        if raw.is_null() {
+            return;
+        }
+        let (raw, desc, id) = (raw, Arc::clone(&self.desc), self.id);
+        let put = move || {
+            // SAFETY: taken out of the core, so this happens once, and `run` brings it to the channel's thread;
+            // nothing is in flight, since that holds a strong count of the core.
+            unsafe { spdk_sys::spdk_put_io_channel(raw) };
+            desc.unlink(id);
+        };
+        // SAFETY: the channel was not put, so its thread has not exited (T-09). The closure has the raw channel, which
+        // belongs to the SPDK thread, and a count that may travel.
+        unsafe { self.home.run_anywhere(Box::new(put)) };
+    }
+}
+
+impl fmt::Debug for ChannelCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoChannel")
+            .field("bdev", &self.desc.info.name)
+            .field("home", &self.home)
+            .field("outstanding", &self.outstanding.get())
+            .finish_non_exhaustive()
+    }
+}

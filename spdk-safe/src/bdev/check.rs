@@ -1,0 +1,116 @@
+//! Everything about an I/O that SPDK does not check, or not well (design rule 11; contract B-31 to B-36, B-41, B-80).
+
+use super::channel_core::ChannelCore;
+use super::data::Laid;
+use super::op::Ask;
+use crate::error::{IoError, IoType};
+use crate::units::{Blocks, Bytes, Lba};
+
+/// Checks what is asked of `channel`, and returns its number of blocks.
+#[inline]
+pub(super) fn check(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Result<Blocks, IoError> {
+    let (io, lba) = (ask.io, ask.lba);
+    if !channel.supports(io) {
+        return Err(unsupported(io));
+    }
+    let blocks = match (io, ask.blocks) {
+        (IoType::Reset | IoType::Abort, _) => return Ok(Blocks(0)),
+        (IoType::SeekData | IoType::SeekHole, _) => Blocks(1),
+        (_, Some(blocks)) => blocks,
+        (_, None) => data(channel, ask, laid)?,
+    };
+    if blocks == Blocks(0) {
+        return Err(IoError::Empty { io, lba });
+    }
+    range(channel, io, lba, blocks)?;
+    if io == IoType::Copy {
+        let from = Lba(ask.other);
+        range(channel, io, from, blocks)?;
+        if lba.0.abs_diff(from.0) < blocks.0 {
+            return Err(IoError::Overlap {
+                io,
+                lba,
+                from,
+                blocks,
+            });
+        }
+    }
+    Ok(blocks)
+}
+
+#[inline]
+fn range(channel: &ChannelCore, io: IoType, lba: Lba, blocks: Blocks) -> Result<(), IoError> {
+    let capacity = channel.desc.num_blocks();
+    match lba.fits(blocks, capacity) {
+        true => Ok(()),
+        false => Err(IoError::Range {
+            io,
+            lba,
+            blocks,
+            capacity,
+        }),
+    }
+}
+
+/// How many blocks the memory has, which fits the bdev.
+#[inline]
+fn data(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Result<Blocks, IoError> {
+    let (io, lba) = (ask.io, ask.lba);
+    if laid.unfillable {
+        return Err(IoError::Direction { io, lba });
+    }
+    if laid.empty {
+        return Err(IoError::NoContents { io, lba });
+    }
+    if !laid.pieces.are_aligned(channel.align) {
+        return Err(IoError::Misaligned {
+            io,
+            lba,
+            align: channel.align,
+        });
+    }
+    let total = laid.pieces.len();
+    let len = laid.second.map_or(total, |(_, first)| first);
+    let blocks = channel.blocks_of(len).ok_or(IoError::Length {
+        io,
+        lba,
+        len: Bytes(len),
+        block_size: channel.block_size,
+    })?;
+    if laid.second.is_some() {
+        let write = total - len;
+        if write != len || blocks > channel.atomic_unit {
+            return Err(IoError::Atomic {
+                io,
+                lba,
+                compare: Bytes(len),
+                write: Bytes(write),
+                unit: channel.atomic_unit,
+            });
+        }
+    }
+    if let Some((_, have)) = laid.metadata {
+        let want = blocks.bytes(channel.metadata_size);
+        if channel.metadata_size == 0 || want != Some(Bytes(have)) {
+            return Err(IoError::Metadata {
+                io,
+                lba,
+                blocks,
+                len: Bytes(have),
+                metadata_size: channel.metadata_size,
+            });
+        }
+    }
+    Ok(blocks)
+}
+
+#[cold]
+fn unsupported(io: IoType) -> IoError {
+    let (have_major, have_minor, _) = spdk_sys::VERSION;
+    match io.since() {
+        Some((major, minor)) if (have_major, have_minor) < (major, minor) => {
+            IoError::NeedsVersion { io, major, minor }
+        }
+        _ => IoError::Unsupported { io },
+    }
+}
