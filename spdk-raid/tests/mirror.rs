@@ -343,7 +343,7 @@ fn i9_many_writes_at_once_wait_for_memory_and_all_succeed() {
         let ch = desc.channel().unwrap();
         // Each takes three of the harness's 8191 `spdk_bdev_io`s.
         let all = join_all((0..20_000).map(|at| ch.flush(Lba(at % 64), Blocks(1)))).await;
-        let failed = all.iter().filter(|(result, ())| result.is_err()).count();
+        let failed = all.iter().filter(|result| result.is_err()).count();
         assert_eq!(failed, 0, "of {}", all.len());
         drop(ch);
         desc.close().await;
@@ -364,7 +364,7 @@ fn m10_a_mirror_of_mirrors_survives_more_io_than_there_is_memory() {
         let desc = BdevDesc::open(&spdk, "md-top").read_write().unwrap();
         let ch = desc.channel().unwrap();
         let all = join_all((0..20_000).map(|at| ch.flush(Lba(at % 64), Blocks(1)))).await;
-        assert_eq!(all.iter().filter(|(result, ())| result.is_err()).count(), 0);
+        assert_eq!(all.iter().filter(|result| result.is_err()).count(), 0);
         drop(ch);
         desc.close().await;
         top.delete().await;

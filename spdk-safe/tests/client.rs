@@ -122,7 +122,7 @@ fn i3_bad_ranges_and_lengths_are_errors_and_the_buffer_comes_back() {
                 ch.flush(Lba(0), Blocks(0)),
                 ch.write_zeroes(Lba(0), Blocks(0)),
             ] {
-                let error = io.await.0.unwrap_err();
+                let error = io.await.unwrap_err();
                 assert!(matches!(error, IoError::Empty { .. }), "{error}");
             }
             let error = ch.unmap(Lba(1), Blocks(u64::MAX)).await.unwrap_err();
@@ -164,7 +164,7 @@ fn i7_i9_a_hundred_thousand_ios_at_once_wait_for_memory_and_all_succeed() {
             let all = join_all((0..100_000).map(|at| ch.flush(Lba(at % 64), Blocks(1)))).await;
             let failed: Vec<_> = all
                 .iter()
-                .filter_map(|(result, ())| result.as_ref().err())
+                .filter_map(|result| result.as_ref().err())
                 .collect();
             assert!(
                 failed.is_empty(),

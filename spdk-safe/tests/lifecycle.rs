@@ -324,7 +324,7 @@ fn i2_futures_dropped_while_they_wait_for_memory_lose_nothing() {
         all.drain(9_000..9_500);
         all.drain(100..200);
         let mut last = all.pop().unwrap();
-        (&mut last).await.0.unwrap();
+        (&mut last).await.unwrap();
         drop((all, last, ch, desc));
         MallocBdev::delete(&spdk, "i2-wait").await.unwrap();
     });
