@@ -9,7 +9,11 @@ const FUNCTIONS: &[&[&str]] = &[SHIM, APP, THREADS, MEMORY, BDEVS, IO, MODULES];
 
 const SHIM: &[&str] = &["spdk_shim_.*"];
 
-const APP: &[&str] = &["spdk_app_(stop|fini|start_shutdown)"];
+const APP: &[&str] = &[
+    "spdk_app_(stop|fini|start_shutdown)",
+    "spdk_thread_(poll|destroy|is_idle|lib_fini)",
+    "spdk_env_fini",
+];
 
 const THREADS: &[&str] = &[
     "spdk_[gs]et_thread",

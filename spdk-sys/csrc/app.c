@@ -14,6 +14,28 @@ SIZE_IS(struct spdk_bdev_opts, 32);
 SIZE_IS(struct spdk_app_opts, 253);
 
 int
+spdk_shim_env_context(const struct spdk_shim_app_opts *opts, char **context)
+{
+	*context = NULL;
+	/*
+	 * Before 24.01 there is no no_huge option. "--legacy-mem" in the context makes env_dpdk leave out
+	 * "--match-allocations", which DPDK refuses beside "--no-huge".
+	 */
+#if !SINCE(24, 1)
+	if (opts->no_huge) {
+		*context = spdk_sprintf_alloc("--no-huge --legacy-mem%s%s", opts->env_context ? " " : "",
+					      opts->env_context ? opts->env_context : "");
+		return *context == NULL ? -ENOMEM : 0;
+	}
+#endif
+	if (opts->env_context != NULL) {
+		*context = strdup(opts->env_context);
+		return *context == NULL ? -ENOMEM : 0;
+	}
+	return 0;
+}
+
+int
 spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, void *arg)
 {
 	struct spdk_app_opts app;
@@ -46,27 +68,16 @@ spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, vo
 	}
 #endif
 
-	/*
-	 * Before 24.01 there is no no_huge option. "--legacy-mem" in the context makes env_dpdk leave out
-	 * "--match-allocations", which DPDK refuses beside "--no-huge".
-	 */
+	rc = spdk_shim_env_context(opts, &context);
+	if (rc != 0) {
+		return rc;
+	}
 	if (opts->no_huge) {
 #if SINCE(24, 1)
 		app.no_huge = true;
 #else
 		app.iova_mode = "va";
-		context = spdk_sprintf_alloc("--no-huge --legacy-mem%s%s", opts->env_context ? " " : "",
-					     opts->env_context ? opts->env_context : "");
-		if (context == NULL) {
-			return -ENOMEM;
-		}
 #endif
-	}
-	if (context == NULL && opts->env_context != NULL) {
-		context = strdup(opts->env_context);
-		if (context == NULL) {
-			return -ENOMEM;
-		}
 	}
 	app.env_context = context;
 

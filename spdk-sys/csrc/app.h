@@ -24,6 +24,9 @@ struct spdk_shim_app_opts {
 /* Blocks until spdk_app_stop(). `start` runs on the app thread. */
 int spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, void *arg);
 
+/* For the other halves of this shim: the EAL arguments that `opts` ask for, or NULL; to be freed. */
+int spdk_shim_env_context(const struct spdk_shim_app_opts *opts, char **context);
+
 /* Pool sizes; 0 keeps a default. Call before spdk_shim_app_start(). */
 struct spdk_shim_pool_opts {
 	uint32_t bdev_io_pool_size;

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "malloc.h"
 #include "module.h"
+#include "own_loop.h"
 #include "thread.h"
 
 #endif

@@ -41,6 +41,9 @@ pub const VERSION: (u32, u32, u32) = (
 /// Whether loading a JSON configuration goes through the app's own RPC server, so that it must have one.
 pub const CONFIG_NEEDS_RPC_SOCKET: bool = cfg!(not(spdk_2405));
 
+/// Whether the size of the pool of messages can be chosen; before 22.05 it is fixed at 262143.
+pub const MESSAGE_POOL_CAN_BE_SET: bool = cfg!(spdk_2205);
+
 /// The least memory, in MiB, with which an app without hugepages and with SPDK's default pools can start; with less
 /// some versions do not fail but crash. Measured; newer versions want more, and say so.
 pub const MIN_MEMORY_MIB: u32 = 320;

@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use super::{Spdk, root};
+use super::{OwnLoop, Spdk, root};
 use crate::error::{AppError, Errno};
 use crate::module::BdevModule;
 use crate::units::Mib;
@@ -40,6 +41,7 @@ impl App {
             eal_args: Vec::new(),
             pools: None,
             modules: Vec::new(),
+            end_deadline: None,
         }
     }
 }
@@ -178,6 +180,7 @@ pub struct Builder {
     eal_args: Vec<String>,
     pools: Option<Pools>,
     modules: Vec<&'static BdevModule>,
+    end_deadline: Option<Duration>,
 }
 
 /// Whether an app was started in this process.
@@ -252,6 +255,13 @@ impl Builder {
         self
     }
 
+    /// How long the orderly end may take. Without it the end waits for ever for what is still open, and says every five
+    /// seconds what that is.
+    pub fn end_deadline(mut self, most: Duration) -> Self {
+        self.end_deadline = Some(most);
+        self
+    }
+
     /// Registers a bdev module, which is possible only before SPDK starts (contract M-01).
     pub fn module(mut self, module: &'static BdevModule) -> Self {
         self.modules.push(module);
@@ -269,6 +279,51 @@ impl Builder {
     /// See [`AppError`]. [`AppError::Stopped`] when a signal ended the app before `main` had ended: `main` is
     /// dropped then.
     pub fn run<T>(self, main: impl AsyncFnOnce(Spdk) -> T) -> Result<T, AppError> {
+        let prepared = self.begin()?;
+        root::run(&prepared.opts(), main)
+    }
+
+    /// Starts SPDK without its reactors: the program polls it, on the calling OS thread, for as long as it has the loop.
+    ///
+    /// For programs that have a loop of their own, and for tests that choose which SPDK thread runs next. The options
+    /// are the same, but for these: [`cores`](Self::cores) only tells DPDK what to start with, and no OS thread is
+    /// pinned; there is no RPC server; a configuration needs SPDK 24.05.
+    ///
+    /// Each SPDK thread keeps up to 1024 messages of the [`Pools::messages`] for itself; one for which there are not
+    /// enough is refused when it is created.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use spdk_safe::prelude::*;
+    ///
+    /// let mut spdk = App::builder("doctest").no_huge().no_pci().memory(Mib(512)).own_loop()?;
+    /// let context = spdk.spdk();
+    /// let answer = spdk.block_on(async {
+    ///     MallocBdev::builder("m").blocks(8).create(&context).await.map(|_| 42)
+    /// });
+    /// assert_eq!(answer.unwrap(), 42);
+    /// spdk.shutdown()?;
+    /// # Ok::<(), AppError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`AppError`].
+    pub fn own_loop(self) -> Result<OwnLoop, AppError> {
+        if let Some(path) = &self.rpc_socket {
+            return Err(AppError::OutOfRange {
+                what: "RPC socket",
+                got: path.display().to_string(),
+                allowed: "none with a loop of your own; `run` has an RPC server",
+            });
+        }
+        let prepared = self.begin()?;
+        OwnLoop::start(&prepared, self.end_deadline)
+    }
+
+    /// Checks the options, and claims the one start of this process.
+    fn begin(&self) -> Result<Prepared, AppError> {
         let prepared = self.prepare()?;
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(AppError::StartedBefore);
@@ -287,7 +342,7 @@ impl Builder {
             let rc = unsafe { spdk_sys::spdk_shim_set_pool_opts(&raw const opts) };
             Errno::check(rc).map_err(AppError::Pools)?;
         }
-        root::run(&prepared.opts(), main)
+        Ok(prepared)
     }
 
     /// Checks every option and brings it into the form that C takes.
@@ -386,7 +441,7 @@ impl Builder {
 }
 
 /// Checked options as C strings, and the folder that some of them lie in.
-struct Prepared {
+pub(super) struct Prepared {
     name: CString,
     mask: CString,
     rpc_socket: Option<CString>,
@@ -402,8 +457,18 @@ struct Prepared {
 }
 
 impl Prepared {
+    /// The configuration itself.
+    pub(super) fn config_text(&self) -> Result<Option<Vec<u8>>, AppError> {
+        use std::os::unix::ffi::OsStrExt;
+        self.config
+            .as_ref()
+            .map(|path| std::fs::read(std::ffi::OsStr::from_bytes(path.as_bytes())))
+            .transpose()
+            .map_err(AppError::Config)
+    }
+
     /// Pointers into `self`.
-    fn opts(&self) -> spdk_sys::spdk_shim_app_opts {
+    pub(super) fn opts(&self) -> spdk_sys::spdk_shim_app_opts {
         use spdk_sys::spdk_log_level as level;
         let optional =
             |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |t| t.as_ptr());

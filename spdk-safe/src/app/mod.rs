@@ -1,6 +1,7 @@
 //! SPDK's application framework: start it, run an async main on its app thread, stop it in order.
 //!
-//! C header: `include/spdk/event.h`. Start with [`App::builder`].
+//! C header: `include/spdk/event.h`. Start with [`App::builder`]; [`Builder::run`] is SPDK's framework with its
+//! reactors, [`Builder::own_loop`] is the same SPDK without them, polled by the program.
 //!
 //! ```text
 //!             1               2                    3                   4
@@ -15,6 +16,7 @@
 
 mod builder;
 mod exit;
+mod own_loop;
 mod root;
 
 use crate::error::ThreadError;
@@ -22,6 +24,7 @@ use crate::thread::{ThreadBound, app_thread};
 
 pub use builder::{App, Builder, Cores, LogLevel, Pools};
 pub use exit::at_exit;
+pub use own_loop::OwnLoop;
 
 /// The app thread's context: what proves that SPDK is up and that this is its app thread.
 ///

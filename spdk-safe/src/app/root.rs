@@ -35,14 +35,7 @@ pub(super) fn run<T>(
     let future = async {
         output.set(Some(main(Spdk::of_app_thread()).await));
     };
-    let root = Root {
-        main: RefCell::new(Some(Box::pin(future))),
-        wake: Arc::new(RootWake::default()),
-        panic: Cell::new(None),
-        started: Cell::new(false),
-        stopped: Cell::new(false),
-        drain: RefCell::new(None),
-    };
+    let root = Root::new(Some(Box::pin(future)));
     let this = (&raw const root).cast_mut();
     ROOT.store(this.cast(), Ordering::Release);
     // SAFETY: no other app runs (`STARTED`). `opts` points to strings that live across the call, and `root` too:
@@ -74,8 +67,8 @@ pub(super) fn run<T>(
     }
 }
 
-/// State of the running app; lives in the frame of [`run`] and is touched on the app thread only.
-struct Root<'a> {
+/// State of the running app; lives in the frame of [`run`], or in an `OwnLoop`, and is touched on the app thread only.
+pub(super) struct Root<'a> {
     main: RefCell<Option<Pin<Box<dyn Future<Output = ()> + 'a>>>>,
     wake: Arc<RootWake>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
@@ -83,9 +76,50 @@ struct Root<'a> {
     /// Asked to stop before it had started.
     stopped: Cell<bool>,
     drain: RefCell<Option<Drain>>,
+    /// Who hears that nothing is open any more.
+    runs_on: RunsOn,
+    drained: Cell<bool>,
 }
 
-impl Root<'_> {
+/// What drives SPDK's threads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RunsOn {
+    /// `spdk_app_start`, which `spdk_app_stop` ends.
+    Reactors,
+    /// An `OwnLoop`, which looks at `is_drained`.
+    OwnLoop,
+}
+
+impl Root<'static> {
+    /// The root of a loop that the program polls: without a main.
+    pub(super) fn of_own_loop() -> Self {
+        Self {
+            started: Cell::new(true),
+            runs_on: RunsOn::OwnLoop,
+            ..Root::new(None)
+        }
+    }
+}
+
+impl<'a> Root<'a> {
+    fn new(main: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>) -> Self {
+        Self {
+            main: RefCell::new(main),
+            wake: Arc::new(RootWake::default()),
+            panic: Cell::new(None),
+            started: Cell::new(false),
+            stopped: Cell::new(false),
+            drain: RefCell::new(None),
+            runs_on: RunsOn::Reactors,
+            drained: Cell::new(false),
+        }
+    }
+
+    /// Whether nothing is open any more, and the app thread takes no messages of ours.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained.get()
+    }
+
     /// Polls main, unless it has ended. On the app thread, from a message.
     fn poll(&self) {
         // From here on a wake sends a new message.
@@ -129,14 +163,15 @@ impl Root<'_> {
         self.begin_drain();
     }
 
-    fn begin_drain(&self) {
+    /// Begins to close what is open. On the app thread.
+    pub(super) fn begin_drain(&self) {
         if self.drain.borrow().is_some() {
             return;
         }
         let root = (&raw const *self).cast::<Root<'static>>();
         let poller = Poller::register(Some(Duration::from_micros(100)), move || {
             // SAFETY: `root` is in the frame of `run`, which returns only after the reactors have stopped, and the
-            // poller runs on a reactor.
+            // poller runs on a reactor; or an `OwnLoop` keeps it until nothing is polled any more.
             unsafe { &*root }.drain_step();
             PollerStatus::Busy
         });
@@ -198,8 +233,11 @@ impl Root<'_> {
             registry::drain(home);
         }
         app_thread::close();
-        // SAFETY: the app runs, and this is its thread.
-        unsafe { spdk_sys::spdk_app_stop(0) };
+        self.drained.set(true);
+        if self.runs_on == RunsOn::Reactors {
+            // SAFETY: the app runs, and this is its thread.
+            unsafe { spdk_sys::spdk_app_stop(0) };
+        }
     }
 
     /// Says what keeps the app from ending, every few seconds.
@@ -212,16 +250,20 @@ impl Root<'_> {
             _ => false,
         };
         if due {
-            let open: Vec<_> = module::names()
-                .into_iter()
-                .chain(bdev::open_names())
-                .collect();
             log::warn(&format!(
                 "the app can't end yet; still open: {}",
-                open.join(", ")
+                open_names().join(", ")
             ));
         }
     }
+}
+
+/// What is open, for a report.
+pub(super) fn open_names() -> Vec<String> {
+    module::names()
+        .into_iter()
+        .chain(bdev::open_names())
+        .collect()
 }
 
 /// The end of the app, under way.

@@ -46,7 +46,7 @@ pub enum AppError {
         version: String,
     },
     /// The JSON configuration could not be handed to SPDK.
-    #[error("could not write the JSON configuration to a temporary file: {0}")]
+    #[error("could not read the JSON configuration, or write it to a temporary file: {0}")]
     Config(#[source] std::io::Error),
     /// Pool sizes that SPDK refuses.
     #[error("SPDK refuses these pool sizes: {0}")]
@@ -58,6 +58,23 @@ pub enum AppError {
          it wants 320 MiB on 20.07, 384 MiB on 26.05), or another SPDK process on the same core"
     )]
     Start(Errno),
+    /// The linked SPDK can't do that. Link a newer one, or do without.
+    #[error("SPDK {version} does not have {what}; it came with {needs}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// The first version that has it.
+        needs: &'static str,
+        /// The SPDK that the program is linked with.
+        version: String,
+    },
+    /// The end took longer than the deadline that was set, because of what is listed. SPDK can't be torn down under
+    /// live objects: its memory stays mapped, and nothing moves any more. Close these, or end the process.
+    #[error("SPDK could not end before its deadline; still open: {}", .open.join(", "))]
+    StillOpen {
+        /// Bdevs, descriptors, SPDK threads.
+        open: Vec<String>,
+    },
     /// A signal, or an RPC, asked the app to stop before its main had ended.
     #[error("the app was asked to stop before its main had ended")]
     Stopped,
