@@ -43,7 +43,11 @@ fn app() -> Builder {
 }
 
 async fn malloc(spdk: &Spdk, name: &str) {
-    MallocBdev::builder(name).blocks(64).create(spdk).await.unwrap();
+    MallocBdev::builder(name)
+        .blocks(64)
+        .create(spdk)
+        .await
+        .unwrap();
 }
 
 #[test]
@@ -73,26 +77,44 @@ fn client_io_works_in_a_loop_of_ones_own() {
 
 #[test]
 fn t8_nothing_works_after_the_loop_and_nothing_starts_twice() {
-    in_process("t8_nothing_works_after_the_loop_and_nothing_starts_twice", || {
-        assert!(DmaBuf::zeroed(Bytes(512), 64).is_err(), "before SPDK is up");
-        let own = app().own_loop().unwrap();
-        let spdk = own.spdk();
-        // The app thread is current outside of `block_on` too.
-        let poller = Poller::register(None, || PollerStatus::Idle).unwrap();
-        let buf = DmaBuf::zeroed(Bytes(512), 64).unwrap();
-        own.shutdown().unwrap();
-        assert!(buf.iter().all(|byte| *byte == 0), "memory outlives the loop");
-        drop((poller, buf));
-        assert!(DmaBuf::zeroed(Bytes(512), 64).is_err(), "after SPDK is down");
-        let error = BdevDesc::open(&spdk, "any").read_only().unwrap_err();
-        assert!(matches!(error, OpenError::Thread(ThreadError::NoThread)), "{error}");
-        assert_eq!(
-            Poller::register(None, || PollerStatus::Idle).unwrap_err(),
-            ThreadError::NoThread
-        );
-        assert!(matches!(app().own_loop().unwrap_err(), AppError::StartedBefore));
-        assert!(matches!(app().run(async |_| ()).unwrap_err(), AppError::StartedBefore));
-    });
+    in_process(
+        "t8_nothing_works_after_the_loop_and_nothing_starts_twice",
+        || {
+            assert!(DmaBuf::zeroed(Bytes(512), 64).is_err(), "before SPDK is up");
+            let own = app().own_loop().unwrap();
+            let spdk = own.spdk();
+            // The app thread is current outside of `block_on` too.
+            let poller = Poller::register(None, || PollerStatus::Idle).unwrap();
+            let buf = DmaBuf::zeroed(Bytes(512), 64).unwrap();
+            own.shutdown().unwrap();
+            assert!(
+                buf.iter().all(|byte| *byte == 0),
+                "memory outlives the loop"
+            );
+            drop((poller, buf));
+            assert!(
+                DmaBuf::zeroed(Bytes(512), 64).is_err(),
+                "after SPDK is down"
+            );
+            let error = BdevDesc::open(&spdk, "any").read_only().unwrap_err();
+            assert!(
+                matches!(error, OpenError::Thread(ThreadError::NoThread)),
+                "{error}"
+            );
+            assert_eq!(
+                Poller::register(None, || PollerStatus::Idle).unwrap_err(),
+                ThreadError::NoThread
+            );
+            assert!(matches!(
+                app().own_loop().unwrap_err(),
+                AppError::StartedBefore
+            ));
+            assert!(matches!(
+                app().run(async |_| ()).unwrap_err(),
+                AppError::StartedBefore
+            ));
+        },
+    );
 }
 
 #[test]
@@ -173,49 +195,58 @@ fn t11_what_was_forgotten_is_closed_at_the_end() {
 
 #[test]
 fn an_end_that_misses_its_deadline_says_what_was_open_and_leaves_it_alone() {
-    in_process("an_end_that_misses_its_deadline_says_what_was_open_and_leaves_it_alone", || {
-        let mut own = app()
-            .module(&MODULE)
-            .end_deadline(Duration::from_millis(50))
-            .own_loop()
-            .unwrap();
-        let spdk = own.spdk();
-        stuck(&mut own);
-        own.spawn_lane().unwrap();
-        let desc = BdevDesc::open(&spdk, "base").read_only().unwrap();
-        let ch = desc.channel().unwrap();
-        let poller = Poller::register(None, || PollerStatus::Idle).unwrap();
-        let error = own.shutdown().unwrap_err();
-        assert!(matches!(&error, AppError::StillOpen { open } if !open.is_empty()), "{error}");
-        assert!(error.to_string().contains("\"top\""), "{error}");
-        // What is left is valid: it answers with errors, and can be dropped.
-        assert!(desc.channel().is_err());
-        let error = BdevDesc::open(&spdk, "base").read_only().unwrap_err();
-        assert!(matches!(error, OpenError::Thread(_)), "{error}");
-        assert!(DmaBuf::zeroed(Bytes(512), 64).is_err());
-        drop((poller, ch, desc));
-        KEPT.take();
-    });
+    in_process(
+        "an_end_that_misses_its_deadline_says_what_was_open_and_leaves_it_alone",
+        || {
+            let mut own = app()
+                .module(&MODULE)
+                .end_deadline(Duration::from_millis(50))
+                .own_loop()
+                .unwrap();
+            let spdk = own.spdk();
+            stuck(&mut own);
+            own.spawn_lane().unwrap();
+            let desc = BdevDesc::open(&spdk, "base").read_only().unwrap();
+            let ch = desc.channel().unwrap();
+            let poller = Poller::register(None, || PollerStatus::Idle).unwrap();
+            let error = own.shutdown().unwrap_err();
+            assert!(
+                matches!(&error, AppError::StillOpen { open } if !open.is_empty()),
+                "{error}"
+            );
+            assert!(error.to_string().contains("\"top\""), "{error}");
+            // What is left is valid: it answers with errors, and can be dropped.
+            assert!(desc.channel().is_err());
+            let error = BdevDesc::open(&spdk, "base").read_only().unwrap_err();
+            assert!(matches!(error, OpenError::Thread(_)), "{error}");
+            assert!(DmaBuf::zeroed(Bytes(512), 64).is_err());
+            drop((poller, ch, desc));
+            KEPT.take();
+        },
+    );
 }
 
 #[test]
 fn t13_a_panic_goes_on_from_block_on_and_the_loop_still_works() {
-    in_process("t13_a_panic_goes_on_from_block_on_and_the_loop_still_works", || {
-        let mut own = app().own_loop().unwrap();
-        let spdk = own.spdk();
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            own.block_on(async {
-                malloc(&spdk, "m").await;
-                let _open = BdevDesc::open(&spdk, "m").read_only().unwrap();
-                yield_now().await;
-                panic!("on purpose");
-            })
-        }));
-        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"on purpose"));
-        let spdk = own.spdk();
-        own.block_on(async { MallocBdev::delete(&spdk, "m").await.unwrap() });
-        own.shutdown().unwrap();
-    });
+    in_process(
+        "t13_a_panic_goes_on_from_block_on_and_the_loop_still_works",
+        || {
+            let mut own = app().own_loop().unwrap();
+            let spdk = own.spdk();
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                own.block_on(async {
+                    malloc(&spdk, "m").await;
+                    let _open = BdevDesc::open(&spdk, "m").read_only().unwrap();
+                    yield_now().await;
+                    panic!("on purpose");
+                })
+            }));
+            assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"on purpose"));
+            let spdk = own.spdk();
+            own.block_on(async { MallocBdev::delete(&spdk, "m").await.unwrap() });
+            own.shutdown().unwrap();
+        },
+    );
 }
 
 #[test]
@@ -257,38 +288,48 @@ const CONFIG: &str = r#"{"subsystems": [{"subsystem": "bdev", "config": [
 
 #[test]
 fn a_json_configuration_is_loaded_or_the_version_is_named() {
-    in_process("a_json_configuration_is_loaded_or_the_version_is_named", || {
-        match app().config_json(CONFIG).own_loop() {
+    in_process(
+        "a_json_configuration_is_loaded_or_the_version_is_named",
+        || match app().config_json(CONFIG).own_loop() {
             Ok(own) => {
                 let desc = BdevDesc::open(&own.spdk(), "cfg0").read_only().unwrap();
                 assert_eq!(desc.num_blocks(), Blocks(64));
             }
             Err(error) => {
-                assert!(matches!(error, AppError::Unsupported { needs: "24.05", .. }), "{error}");
+                assert!(
+                    matches!(error, AppError::Unsupported { needs: "24.05", .. }),
+                    "{error}"
+                );
                 assert!(spdk_sys::CONFIG_NEEDS_RPC_SOCKET);
                 println!("not on this version: {error}");
             }
-        }
-    });
+        },
+    );
 }
 
 #[test]
 fn r3_a_malformed_configuration_is_an_error_and_spdk_is_down_again() {
-    in_process("r3_a_malformed_configuration_is_an_error_and_spdk_is_down_again", || {
-        let error = app().config_json("{ nonsense").own_loop().unwrap_err();
-        assert!(
-            matches!(error, AppError::Start(_) | AppError::Unsupported { .. }),
-            "{error}"
-        );
-        assert!(DmaBuf::zeroed(Bytes(512), 64).is_err());
-    });
+    in_process(
+        "r3_a_malformed_configuration_is_an_error_and_spdk_is_down_again",
+        || {
+            let error = app().config_json("{ nonsense").own_loop().unwrap_err();
+            assert!(
+                matches!(error, AppError::Start(_) | AppError::Unsupported { .. }),
+                "{error}"
+            );
+            assert!(DmaBuf::zeroed(Bytes(512), 64).is_err());
+        },
+    );
 }
 
 #[test]
 fn a_forgotten_loop_with_lanes_does_not_disturb_the_end_of_the_process() {
-    in_process("a_forgotten_loop_with_lanes_does_not_disturb_the_end_of_the_process", || {
-        let mut own = app().own_loop().unwrap();
-        own.spawn_lane().unwrap();
-        std::mem::forget(own);
-    });
+    in_process(
+        "a_forgotten_loop_with_lanes_does_not_disturb_the_end_of_the_process",
+        || {
+            let mut own = app().own_loop().unwrap();
+            own.spawn_lane().unwrap();
+            std::mem::forget(own);
+        },
+    );
 }

@@ -24,6 +24,8 @@ use crate::thread::{ThreadBound, app_thread};
 
 pub use builder::{App, Builder, Cores, LogLevel, Pools};
 pub use exit::at_exit;
+#[cfg(feature = "test")]
+pub(crate) use own_loop::Main;
 pub use own_loop::OwnLoop;
 
 /// The app thread's context: what proves that SPDK is up and that this is its app thread.

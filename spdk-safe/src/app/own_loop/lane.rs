@@ -61,12 +61,9 @@ impl Lane {
 
     /// Tells its SPDK threads to exit, and then the OS thread.
     pub(super) fn end(&self) {
-        let _ = self.state.compare_exchange(
-            POLLING,
-            EXITING,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
+        let _ = self
+            .state
+            .compare_exchange(POLLING, EXITING, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Stops polling, and leaves everything as it is.

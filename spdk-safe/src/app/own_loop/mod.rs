@@ -17,7 +17,7 @@ mod threads;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,8 @@ impl OwnLoop {
     pub(super) fn start(prepared: &Prepared, deadline: Option<Duration>) -> Result<Self, AppError> {
         let mut json = prepared.config_text()?;
         let opts = prepared.opts();
-        let start_error = |rc: i32| AppError::Start(Errno::new(if rc == 0 { libc::EIO } else { rc }));
+        let start_error =
+            |rc: i32| AppError::Start(Errno::new(if rc == 0 { libc::EIO } else { rc }));
         let mut threads = Threads::default();
         let messages = match opts.msg_mempool_size {
             0 => DEFAULT_MESSAGES,
@@ -79,14 +80,15 @@ impl OwnLoop {
         threads::open(threads.inbox(), messages);
         // SAFETY: SPDK was not started before in this process; `opts` points to strings that live across the call, and
         // the callback is a function.
-        let rc =
-            unsafe { spdk_sys::spdk_shim_loop_env_init(&raw const opts, Some(threads::new_thread_callback)) };
+        let rc = unsafe {
+            spdk_sys::spdk_shim_loop_env_init(&raw const opts, Some(threads::new_thread_callback))
+        };
         if rc != 0 {
             threads::close();
             return Err(start_error(rc));
         }
         // SAFETY: the thread library is up. Without a mask the thread may be anywhere.
-        let app = unsafe { spdk_sys::spdk_thread_create(c"app_thread".as_ptr(), ptr::null()) };
+        let app = unsafe { spdk_sys::spdk_thread_create(c"app_thread".as_ptr(), ptr::null_mut()) };
         let Some(app) = NonNull::new(app) else {
             down(env::set_down());
             return Err(start_error(-libc::ENOMEM));
@@ -150,24 +152,12 @@ impl OwnLoop {
     ///
     /// The future need not be `'static`. Wakers of it may be used anywhere.
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
-        self.drive(future, |this| {
-            this.poll();
-        })
-    }
-
-    /// As [`block_on`](Self::block_on), with `pass` instead of [`poll`](Self::poll).
-    pub(crate) fn drive<F: Future>(&mut self, future: F, mut pass: impl FnMut(&mut Self)) -> F::Output {
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut future = pin!(future);
+        let mut main = Main::new(future);
         loop {
-            if woken.0.swap(false, Ordering::AcqRel) {
-                let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-                if let Poll::Ready(output) = polled {
-                    return output;
-                }
+            if let Some(output) = main.poll() {
+                return output;
             }
-            pass(self);
+            self.poll();
         }
     }
 
@@ -184,11 +174,13 @@ impl OwnLoop {
     }
 
     /// How many SPDK threads this OS thread polls; the app thread is number 0.
+    #[cfg(feature = "test")]
     pub(crate) fn threads(&mut self) -> usize {
         self.threads.receive()
     }
 
     /// Polls one SPDK thread.
+    #[cfg(feature = "test")]
     pub(crate) fn poll_thread(&mut self, at: usize, max_messages: u32) -> bool {
         self.threads.poll(at, max_messages)
     }
@@ -266,7 +258,10 @@ impl OwnLoop {
         // SAFETY: no SPDK thread is current from now on, which every call of ours answers with an error.
         unsafe { spdk_sys::spdk_set_thread(ptr::null_mut()) };
         // The poller of the drain, which nobody calls any more, points to it.
-        std::mem::forget(std::mem::replace(&mut self.root, Box::new(Root::of_own_loop())));
+        std::mem::forget(std::mem::replace(
+            &mut self.root,
+            Box::new(Root::of_own_loop()),
+        ));
         AppError::StillOpen { open }
     }
 
@@ -311,6 +306,36 @@ fn down(no_buffers: bool) {
         unsafe { spdk_sys::spdk_env_fini() };
     } else {
         log::warn("DMA buffers outlive the loop: SPDK's memory stays mapped");
+    }
+}
+
+/// A future that runs on the app thread, between passes.
+pub(crate) struct Main<F> {
+    future: Pin<Box<F>>,
+    woken: Arc<Woken>,
+    waker: Waker,
+}
+
+impl<F: Future> Main<F> {
+    pub(crate) fn new(future: F) -> Self {
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        Self {
+            future: Box::pin(future),
+            waker: Waker::from(Arc::clone(&woken)),
+            woken,
+        }
+    }
+
+    /// Polls the future if it was woken. Not again when it is done.
+    pub(crate) fn poll(&mut self) -> Option<F::Output> {
+        if !self.woken.0.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let mut cx = Context::from_waker(&self.waker);
+        match self.future.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
     }
 }
 

@@ -1,4 +1,7 @@
-//! The test harness: one SPDK for all tests of a process.
+//! Test harnesses: one SPDK for all tests of a process.
+//!
+//! [`Harness`] runs each test once, under SPDK's own reactor. [`SeededHarness`] runs it with several SPDK threads and
+//! many schedules, which seeds choose. A test binary has one of the two.
 //!
 //! DPDK initialises once per process, and `cargo test` runs tests on threads of its own. So the first test starts an
 //! app on an OS thread that stays, and each test is sent there as a closure and runs to its end before the next one.
@@ -16,6 +19,14 @@
 //!     MallocBdev::delete(&spdk, "m").await.unwrap();
 //! });
 //! ```
+
+mod schedule;
+mod seeded;
+mod thread;
+
+pub use schedule::{Random, Turn};
+pub use seeded::{Case, SeededHarness};
+pub use thread::{Running, TestThread, ThreadEnded};
 
 use std::any::Any;
 use std::cell::Cell;
@@ -116,13 +127,9 @@ impl Harness {
                 resume_unwind(payload)
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                let open: Vec<_> = module::names()
-                    .into_iter()
-                    .chain(bdev::open_names())
-                    .collect();
                 panic!(
                     "the test hangs for {HUNG:?}, and so will those after it; open: {}",
-                    open.join(", ")
+                    open_names().join(", ")
                 )
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -159,12 +166,18 @@ impl Calls {
     }
 }
 
+/// What is open now.
+fn open_names() -> Vec<String> {
+    let mut open = module::names();
+    open.extend(bdev::open_names());
+    open
+}
+
 /// What the test left open, after the grace that closing takes.
 async fn left_open() -> Option<String> {
     let mut open = Vec::new();
     for _ in 0..GRACE {
-        open = module::names();
-        open.extend(bdev::open_names());
+        open = open_names();
         if open.is_empty() {
             return None;
         }

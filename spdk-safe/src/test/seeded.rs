@@ -1,0 +1,311 @@
+//! Tests whose schedule is an input.
+//!
+//! Several SPDK threads share one OS thread, and a seed chooses which of them is polled next and how many of its
+//! messages it may handle. All else is SPDK as it is. What an order of messages can break, some seed finds, and the
+//! seed of a failure replays it; a crash names its seed too.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::thread::JoinHandle;
+
+use super::schedule::{Random, Schedule, Turn};
+use super::thread::TestThread;
+use super::{Caught, LAST_PANIC, keep_panics_for_their_tests, left_open};
+use crate::app::{App, LogLevel, Main, OwnLoop, Pools, Spdk};
+use crate::bdev;
+use crate::module::BdevModule;
+use crate::sync::lock;
+use crate::units::Mib;
+
+/// Names the one seed to run.
+const SEED: &str = "SPDK_TEST_SEED";
+
+/// A case that is not done after so many turns hangs. (The slowest of ours take some thousands.)
+const MOST_TURNS: u64 = 2_000_000;
+
+/// One SPDK for the tests of a process, each run with many schedules.
+///
+/// ```
+/// use spdk_safe::prelude::*;
+/// use spdk_safe::test::SeededHarness;
+///
+/// static SPDK: SeededHarness = SeededHarness::new(&[]); // one in a test binary
+///
+/// // in a #[test]: 20 schedules of an app thread and two more
+/// SPDK.run(0..20, 2, async |case| {
+///     MallocBdev::builder("m").blocks(8).create(&case.spdk).await.unwrap();
+///     let desc = BdevDesc::open(&case.spdk, "m").read_only().unwrap();
+///     let shared = desc.share();
+///     let read = case.threads[0].run(async move || {
+///         let ch = shared.channel().unwrap();
+///         ch.read(Lba(0), ch.alloc(Blocks(1)).unwrap()).await.0
+///     });
+///     read.await.unwrap().unwrap();
+///     desc.close().await;
+///     MallocBdev::delete(&case.spdk, "m").await.unwrap();
+/// });
+/// ```
+///
+/// What depends on the clock is not in the seed: pollers with a period run when they are due.
+#[derive(Debug)]
+pub struct SeededHarness {
+    modules: &'static [&'static BdevModule],
+}
+
+/// What a test gets, for one seed.
+#[derive(Debug)]
+pub struct Case {
+    /// The app thread's context.
+    pub spdk: Spdk,
+    /// Further SPDK threads, made for this case; they exit after it.
+    pub threads: Vec<TestThread>,
+    /// Numbers from the same seed, for what the test itself wants to vary.
+    pub random: Random,
+    /// The seed.
+    pub seed: u64,
+}
+
+type Job = Box<dyn FnOnce(&mut OwnLoop) + Send>;
+
+struct Shared {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+static SHARED: OnceLock<Shared> = OnceLock::new();
+
+/// How a case failed.
+type Failure = Box<dyn Any + Send>;
+
+impl SeededHarness {
+    /// A harness that registers `modules`. It is started by the first [`run`](Self::run).
+    #[must_use]
+    pub const fn new(modules: &'static [&'static BdevModule]) -> Self {
+        Self { modules }
+    }
+
+    /// Runs `test` once for each of `seeds`, with the app thread and `threads` more. With `SPDK_TEST_SEED` in the
+    /// environment it runs that seed alone.
+    ///
+    /// # Panics
+    ///
+    /// At the first seed at which the test panics, leaves something open, or hangs; the message names the seed.
+    pub fn run(
+        &self,
+        seeds: impl IntoIterator<Item = u64>,
+        threads: usize,
+        test: impl AsyncFn(Case) + Send + 'static,
+    ) {
+        self.record(seeds, threads, test, false);
+    }
+
+    /// As [`run`](Self::run), and returns the turns of each seed.
+    pub fn turns(
+        &self,
+        seeds: impl IntoIterator<Item = u64>,
+        threads: usize,
+        test: impl AsyncFn(Case) + Send + 'static,
+    ) -> Vec<Vec<Turn>> {
+        self.record(seeds, threads, test, true)
+    }
+
+    fn record(
+        &self,
+        seeds: impl IntoIterator<Item = u64>,
+        threads: usize,
+        test: impl AsyncFn(Case) + Send + 'static,
+        keep: bool,
+    ) -> Vec<Vec<Turn>> {
+        let seeds: Vec<u64> = match std::env::var(SEED) {
+            Ok(seed) => {
+                let seed = seed.parse();
+                vec![seed.unwrap_or_else(|_| panic!("{SEED} is not a number"))]
+            }
+            Err(_) => seeds.into_iter().collect(),
+        };
+        let shared = SHARED.get_or_init(|| start(self.modules));
+        let (send, result) = mpsc::channel();
+        let job: Job = Box::new(move |own| {
+            let mut recorded = Vec::new();
+            for seed in seeds {
+                let mut turns = keep.then(Vec::new);
+                if let Err(failure) = run_case(own, seed, threads, &test, turns.as_mut()) {
+                    let _ = send.send(Err((seed, failure, LAST_PANIC.take())));
+                    return;
+                }
+                recorded.extend(turns);
+            }
+            let _ = send.send(Ok(recorded));
+        });
+        let sent = lock(&shared.jobs)
+            .as_ref()
+            .is_some_and(|jobs| jobs.send(job).is_ok());
+        assert!(
+            sent,
+            "the harness has ended; the first failure, or SPDK's log, says why"
+        );
+        match result.recv() {
+            Ok(Ok(recorded)) => recorded,
+            Ok(Err((seed, failure, said))) => {
+                said.into_iter().for_each(|said| eprintln!("{said}"));
+                panic!(
+                    "seed {seed}: {}\n  replay it with {SEED}={seed}",
+                    crate::panic::message(&*failure)
+                )
+            }
+            Err(_) => panic!("the harness ended before the test did; SPDK's log says why"),
+        }
+    }
+}
+
+/// One case, from its threads' start to their end.
+fn run_case(
+    own: &mut OwnLoop,
+    seed: u64,
+    threads: usize,
+    test: &impl AsyncFn(Case),
+    mut turns: Option<&mut Vec<Turn>>,
+) -> Result<(), Failure> {
+    CURRENT.store(seed, Ordering::Relaxed);
+    let mut schedule = Schedule::new(seed);
+    let before = own.threads();
+    let threads: Vec<_> = (1..=threads).map(TestThread::create).collect();
+    let case = Case {
+        spdk: own.spdk(),
+        threads: threads.clone(),
+        random: Random::new(!seed),
+        seed,
+    };
+    let outcome = drive(own, &mut schedule, turns.as_deref_mut(), async {
+        let outcome = Caught(Box::pin(test(case))).await;
+        match (outcome, left_open().await) {
+            (Ok(()), Some(open)) => Err(failure(format!("the test left open: {open}"))),
+            (outcome, _) => outcome,
+        }
+    });
+    let outcome = outcome.unwrap_or_else(|| {
+        let open = super::open_names().join(", ");
+        bdev::revoke_all();
+        Err(failure(format!("the test hangs; open: {open}")))
+    });
+    threads.iter().for_each(TestThread::exit);
+    let end = schedule.turns + MOST_TURNS;
+    while own.threads() > before && schedule.turns < end {
+        turn(own, &mut schedule, turns.as_deref_mut());
+    }
+    match own.threads() > before {
+        // The harness is of no use any more: what hangs would hang the next case.
+        true => Err(outcome
+            .err()
+            .unwrap_or_else(|| failure("an SPDK thread does not exit".into()))),
+        false => outcome,
+    }
+}
+
+fn failure(text: String) -> Failure {
+    Box::new(text)
+}
+
+/// Runs `future` as a part of the app thread, so that it too waits for its turn. `None` if it hangs.
+fn drive<F: Future>(
+    own: &mut OwnLoop,
+    schedule: &mut Schedule,
+    mut turns: Option<&mut Vec<Turn>>,
+    future: F,
+) -> Option<F::Output> {
+    let mut main = Main::new(future);
+    while schedule.turns < MOST_TURNS {
+        if turn(own, schedule, turns.as_deref_mut()) == 0 {
+            if let Some(output) = main.poll() {
+                return Some(output);
+            }
+        }
+    }
+    None
+}
+
+/// One turn. Whose it was.
+fn turn(own: &mut OwnLoop, schedule: &mut Schedule, turns: Option<&mut Vec<Turn>>) -> usize {
+    let (at, messages) = schedule.next(own.threads());
+    let busy = own.poll_thread(at, messages);
+    if let Some(turns) = turns {
+        turns.push(Turn {
+            thread: at as u16,
+            messages: messages as u8,
+            busy,
+        });
+    }
+    at
+}
+
+fn start(modules: &'static [&'static BdevModule]) -> Shared {
+    // Destructors of C libraries run at exit, and must not find SPDK at work.
+    // SAFETY: `stop_at_exit` is a plain function that lives for ever.
+    unsafe { libc::atexit(stop_at_exit) };
+    let (send, jobs) = mpsc::channel::<Job>();
+    let thread = std::thread::Builder::new()
+        .name("spdk-test".into())
+        .spawn(move || {
+            keep_panics_for_their_tests();
+            name_the_seed_in_crashes();
+            let mut builder = App::builder("spdk-test")
+                .no_huge()
+                .no_pci()
+                .memory(Mib(512))
+                .pools(Pools::small())
+                .log_level(LogLevel::Warn);
+            for module in modules {
+                builder = builder.module(module);
+            }
+            match builder.own_loop() {
+                // Nothing is polled between two tests.
+                Ok(mut own) => jobs.iter().for_each(|job| job(&mut own)),
+                Err(error) => eprintln!("the test harness did not start: {error}"),
+            }
+        })
+        .expect("an OS thread for the test harness");
+    Shared {
+        jobs: Mutex::new(Some(send)),
+        thread: Mutex::new(Some(thread)),
+    }
+}
+
+/// The seed that runs, for the last words of a crash.
+static CURRENT: AtomicU64 = AtomicU64::new(0);
+
+/// Has a crash say which seed it was: what a schedule breaks may end in a signal and not in a panic.
+fn name_the_seed_in_crashes() {
+    let handler: extern "C" fn(libc::c_int) = crash_callback;
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT] {
+        // SAFETY: the handler makes calls that are safe in a signal handler, and no other.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+}
+
+extern "C" fn crash_callback(signal: libc::c_int) {
+    let mut text = *b"seed                      crashed; replay it with SPDK_TEST_SEED\n";
+    let mut seed = CURRENT.load(Ordering::Relaxed);
+    for digit in text[5..25].iter_mut().rev() {
+        *digit = b'0' + (seed % 10) as u8;
+        seed /= 10;
+        if seed == 0 {
+            break;
+        }
+    }
+    // SAFETY: `text` has so many bytes; write() is safe in a signal handler.
+    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+    // SAFETY: from here on the signal does what it did; returning raises it again.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+extern "C" fn stop_at_exit() {
+    let Some(shared) = SHARED.get() else {
+        return;
+    };
+    lock(&shared.jobs).take();
+    if let Some(thread) = lock(&shared.thread).take() {
+        let _ = thread.join();
+    }
+}
