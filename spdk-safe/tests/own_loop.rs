@@ -300,7 +300,7 @@ fn a_json_configuration_is_loaded_or_the_version_is_named() {
                     matches!(error, AppError::Unsupported { needs: "24.05", .. }),
                     "{error}"
                 );
-                assert!(spdk_sys::CONFIG_NEEDS_RPC_SOCKET);
+                assert_ne!(spdk_sys::VERSION.0, 26);
                 println!("not on this version: {error}");
             }
         },

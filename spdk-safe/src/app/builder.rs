@@ -20,7 +20,7 @@ impl App {
     ///
     /// # Examples
     ///
-    /// ```
+    /// ```standalone_crate
     /// use spdk_safe::prelude::*;
     ///
     /// let answer = App::builder("doctest").no_huge().no_pci().memory(Mib(512)).run(async |_spdk| 42)?;
@@ -294,7 +294,7 @@ impl Builder {
     ///
     /// # Examples
     ///
-    /// ```
+    /// ```standalone_crate
     /// use spdk_safe::prelude::*;
     ///
     /// let mut spdk = App::builder("doctest").no_huge().no_pci().memory(Mib(512)).own_loop()?;

@@ -7,7 +7,7 @@
 //! app on an OS thread that stays, and each test is sent there as a closure and runs to its end before the next one.
 //! A panic in a test fails that test alone. After each one the harness checks that nothing was left open.
 //!
-//! ```
+//! ```standalone_crate
 //! use spdk_safe::prelude::*;
 //! use spdk_safe::test::Harness;
 //!

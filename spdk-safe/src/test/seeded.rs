@@ -27,7 +27,7 @@ const MOST_TURNS: u64 = 2_000_000;
 
 /// One SPDK for the tests of a process, each run with many schedules.
 ///
-/// ```
+/// ```standalone_crate
 /// use spdk_safe::prelude::*;
 /// use spdk_safe::test::SeededHarness;
 ///
