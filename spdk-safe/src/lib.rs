@@ -28,6 +28,7 @@
 //! | --- | --- |
 //! | [`app`] | SPDK's application framework: start, run an async main, stop in order |
 //! | [`thread`] | SPDK threads and pollers |
+//! | [`io_device`] | devices of one's own, with a context for each SPDK thread |
 //! | [`mod@env`] | memory that devices may reach |
 //! | [`bdev`] | bdevs, as their client |
 //! | [`module`] | bdevs, as their implementer |
@@ -47,6 +48,8 @@ mod calls;
 pub mod env;
 #[cfg(feature = "spdk")]
 pub mod error;
+#[cfg(feature = "spdk")]
+pub mod io_device;
 #[cfg(feature = "spdk")]
 mod log;
 #[cfg(feature = "spdk")]

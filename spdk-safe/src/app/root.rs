@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::Spdk;
 use crate::error::{AppError, Errno};
 use crate::thread::{Home, Poller, PollerStatus, app_thread, registry};
-use crate::{bdev, env, log, module, panic};
+use crate::{bdev, env, io_device, log, module, panic};
 
 /// How long the end of the app may take before what is still open is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
@@ -201,12 +201,17 @@ impl<'a> Root<'a> {
                 bdev::revoke_all();
                 Phase::Descriptors
             }
-            Phase::Descriptors if bdev::open_descriptors() == 0 => Phase::Stopping,
-            Phase::Bdevs | Phase::Descriptors => {
+            Phase::Descriptors if bdev::open_descriptors() == 0 => {
+                io_device::revoke_all();
+                Phase::Devices
+            }
+            Phase::Devices if io_device::registered() == 0 => Phase::Stopping,
+            Phase::Bdevs | Phase::Descriptors | Phase::Devices => {
                 // Again, for what SPDK had no room for the first time.
                 match phase {
                     Phase::Bdevs => module::unregister_all(),
-                    _ => bdev::revoke_all(),
+                    Phase::Descriptors => bdev::revoke_all(),
+                    _ => io_device::revoke_all(),
                 }
                 self.report();
                 phase
@@ -263,6 +268,7 @@ pub(super) fn open_names() -> Vec<String> {
     module::names()
         .into_iter()
         .chain(bdev::open_names())
+        .chain(io_device::names())
         .collect()
 }
 
@@ -281,6 +287,8 @@ enum Phase {
     Bdevs,
     /// Descriptors that somebody forgot are closing.
     Descriptors,
+    /// Devices of ours are going, with their channels on all threads.
+    Devices,
     /// SPDK was told to stop.
     Stopping,
 }

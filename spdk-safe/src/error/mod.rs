@@ -8,11 +8,13 @@ use std::fmt;
 mod app;
 mod bdev;
 mod io;
+mod io_device;
 mod thread;
 
 pub use app::AppError;
 pub use bdev::{BdevError, ChannelError, ClaimError, OpenError};
 pub use io::{IoCause, IoError, IoStatus, IoType, NvmeStatus, ScsiStatus};
+pub use io_device::{DeviceChannelError, ForEachError, IoDeviceError};
 pub use thread::ThreadError;
 
 /// An errno as SPDK returns it, always positive here.

@@ -45,7 +45,7 @@ use crate::error::AppError;
 use crate::module::BdevModule;
 use crate::sync::lock;
 use crate::units::Mib;
-use crate::{bdev, module};
+use crate::{bdev, io_device, module};
 
 /// How many passes of the reactor a test has to let go of what it opened, after it has returned.
 const GRACE: usize = 10_000;
@@ -93,7 +93,7 @@ impl Harness {
     ///
     /// # Panics
     ///
-    /// With the panic of the test; if the test left a descriptor or a bdev of ours open; if SPDK did not start.
+    /// With the panic of the test; if the test left a descriptor, a bdev or a device of ours open; if SPDK did not start.
     pub fn run<T: Send + 'static>(&self, test: impl AsyncFnOnce(Spdk) -> T + Send + 'static) -> T {
         let shared = SHARED.get_or_init(|| start(self.modules));
         let (send, result) = mpsc::channel();
@@ -170,6 +170,7 @@ impl Calls {
 fn open_names() -> Vec<String> {
     let mut open = module::names();
     open.extend(bdev::open_names());
+    open.extend(io_device::names());
     open
 }
 
@@ -184,6 +185,7 @@ async fn left_open() -> Option<String> {
         crate::app::yield_now().await;
     }
     bdev::revoke_all();
+    io_device::revoke_all();
     Some(open.join(", "))
 }
 

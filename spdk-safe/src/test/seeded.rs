@@ -14,10 +14,10 @@ use super::schedule::{Random, Schedule, Turn};
 use super::thread::TestThread;
 use super::{Caught, LAST_PANIC, keep_panics_for_their_tests, left_open};
 use crate::app::{App, LogLevel, Main, OwnLoop, Pools, Spdk};
-use crate::bdev;
 use crate::module::BdevModule;
 use crate::sync::lock;
 use crate::units::Mib;
+use crate::{bdev, io_device};
 
 /// Names the one seed to run.
 const SEED: &str = "SPDK_TEST_SEED";
@@ -188,6 +188,7 @@ fn run_case(
     let outcome = outcome.unwrap_or_else(|| {
         let open = super::open_names().join(", ");
         bdev::revoke_all();
+        io_device::revoke_all();
         Err(failure(format!("the test hangs; open: {open}")))
     });
     threads.iter().for_each(TestThread::exit);
