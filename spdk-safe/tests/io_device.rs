@@ -156,10 +156,8 @@ impl TestThread {
         let job: Box<dyn FnOnce()> = Box::new(job);
         let ctx = Box::into_raw(Box::new(job)).cast();
         // SAFETY: the thread has not exited.
-        assert_eq!(
-            unsafe { spdk_sys::spdk_thread_send_msg(self.raw, Some(call), ctx) },
-            0
-        );
+        let rc = unsafe { spdk_sys::spdk_thread_send_msg(self.raw, Some(call), ctx) };
+        assert_eq!(rc, 0);
     }
 
     /// Runs `job` on the thread, and waits for its result while the app goes on.
@@ -185,8 +183,11 @@ impl TestThread {
             // SAFETY: on the thread itself, as SPDK wants it.
             unsafe { spdk_sys::spdk_thread_exit(own) };
         });
-        // SAFETY: only looks the id up. The reactor destroys the thread when it has exited.
-        while !unsafe { spdk_sys::spdk_thread_get_by_id(self.id) }.is_null() {
+        let is_there = || {
+            // SAFETY: only looks the id up. The reactor destroys the thread when it has exited.
+            !unsafe { spdk_sys::spdk_thread_get_by_id(self.id) }.is_null()
+        };
+        while is_there() {
             yield_now().await;
         }
     }
@@ -476,35 +477,43 @@ fn t13_panics_in_the_destructors_of_contexts_and_devices_are_contained() {
     });
 }
 
-#[test]
-fn a_context_may_get_another_channel_of_its_device_when_it_is_dropped() {
-    struct Again(Arc<Mutex<Option<SharedIoDevice<Made<fn() -> MadeAgain>>>>>);
-    type MadeAgain = Result<Again, Box<dyn Error + Send + Sync>>;
-    static SHARED: Mutex<Option<Arc<Mutex<Option<SharedIoDevice<Made<fn() -> MadeAgain>>>>>>> =
-        Mutex::new(None);
-    thread_local!(static KEPT: RefCell<Vec<DeviceChannel<Made<fn() -> MadeAgain>>>> = const { RefCell::new(Vec::new()) });
-    impl Drop for Again {
-        fn drop(&mut self) {
-            if let Some(share) = self.0.lock().unwrap().take() {
-                KEPT.with_borrow_mut(|kept| kept.push(share.channel().unwrap()));
-            }
+/// Gets another channel of its device when it is dropped for the first time.
+struct Again;
+
+type Place<T> = Mutex<Option<T>>;
+static AGAIN: Place<SharedIoDevice<Phoenix>> = Mutex::new(None);
+thread_local!(static RISEN: RefCell<Option<DeviceChannel<Phoenix>>> = const { RefCell::new(None) });
+
+struct Phoenix;
+
+impl IoDevice for Phoenix {
+    type Channel = Again;
+
+    fn create_channel(&self) -> Result<Again, Box<dyn Error + Send + Sync>> {
+        Ok(Again)
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if let Some(share) = AGAIN.lock().unwrap().take() {
+            RISEN.set(Some(share.channel().unwrap()));
         }
     }
+}
+
+#[test]
+fn a_context_may_get_another_channel_of_its_device_when_it_is_dropped() {
     SPDK.run(async |spdk| {
-        fn make() -> MadeAgain {
-            Ok(Again(Arc::clone(SHARED.lock().unwrap().as_ref().unwrap())))
-        }
-        let device = io_device::register(&spdk, "again", Made(make as fn() -> MadeAgain)).unwrap();
-        *SHARED.lock().unwrap() = Some(Arc::new(Mutex::new(Some(device.share()))));
+        let device = io_device::register(&spdk, "again", Phoenix).unwrap();
+        *AGAIN.lock().unwrap() = Some(device.share());
         drop(device.channel().unwrap());
-        while KEPT.with_borrow(Vec::is_empty) {
+        while RISEN.with_borrow(Option::is_none) {
             yield_now().await;
         }
-        assert_eq!(
-            device.for_each_channel(|_| Ok::<(), Infallible>(())).await,
-            Ok(1)
-        );
-        KEPT.with_borrow_mut(Vec::clear);
+        let visited = device.for_each_channel(|_| Ok::<(), Infallible>(()));
+        assert_eq!(visited.await, Ok(1));
+        RISEN.take();
         device.unregister().await;
     });
 }
