@@ -70,7 +70,9 @@ pub use panic::contained_panics;
 #[cfg(feature = "spdk")]
 pub mod prelude {
     pub use crate::app::{App, Cores, LogLevel, Pools, Spdk};
-    pub use crate::bdev::{BdevDesc, Claimed, IoChannel, MallocBdev, Opened, ReadOnly, ReadWrite};
+    pub use crate::bdev::{
+        BdevDesc, Claimed, IoBuf, IoBufMut, IoChannel, MallocBdev, Opened, ReadOnly, ReadWrite,
+    };
     pub use crate::env::DmaBuf;
     pub use crate::error::{
         AppError, BdevError, ChannelError, ClaimError, IoError, IoType, OpenError,
