@@ -335,7 +335,7 @@ fn a_zero_copy_is_read_changed_and_committed() {
                 .await
                 .unwrap();
             drop(ch.zcopy(Lba(0), Blocks(1)).await.unwrap());
-            std::mem::forget(ch.zcopy(Lba(0), Blocks(0)).await.unwrap_err());
+            ch.zcopy(Lba(0), Blocks(0)).await.unwrap_err();
         })
         .await;
     });

@@ -31,9 +31,9 @@ use crate::units::{Blocks, Lba};
 /// the [`IoError`].
 #[must_use = "dropping a channel puts it back"]
 pub struct IoChannel<M: DescMode = ReadOnly> {
+    _bound: ThreadBound,
     core: Rc<ChannelCore>,
     _mode: PhantomData<M>,
-    _bound: ThreadBound,
 }
 
 impl<M: DescMode> IoChannel<M> {

@@ -23,13 +23,13 @@ use crate::thread::ThreadBound;
 /// | [`WithMetadata<B, M>`](super::WithMetadata), [`CompareWrite<C, W>`](super::CompareWrite) | the result and both |
 /// | nothing | `Result<R, IoError>` |
 #[must_use = "an I/O does nothing until it is awaited"]
-pub struct Io<C: IoData = (), R: Outcome = ()> {
-    state: State<C>,
+pub struct Io<C = (), R = ()> {
     _bound: ThreadBound,
+    state: State<C>,
     _found: std::marker::PhantomData<fn() -> R>,
 }
 
-enum State<C: IoData> {
+enum State<C> {
     New {
         channel: Rc<ChannelCore>,
         ask: Ask,
@@ -40,7 +40,7 @@ enum State<C: IoData> {
     Finished,
 }
 
-impl<C: IoData, R: Outcome> Io<C, R> {
+impl<C, R> Io<C, R> {
     #[inline]
     pub(super) fn new(channel: &Rc<ChannelCore>, ask: Ask, data: C) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl<C: IoData, R: Outcome> Future for Io<C, R> {
     }
 }
 
-impl<C: IoData, R: Outcome> fmt::Debug for Io<C, R> {
+impl<C, R> fmt::Debug for Io<C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Io");
         match &self.state {

@@ -199,7 +199,7 @@ impl<C: Data> Hold for C {
 }
 
 /// A slot in use, with data of type `C`: what a future holds. Dropping it detaches the operation.
-pub(super) struct Flight<C: IoData> {
+pub(super) struct Flight<C> {
     slot: NonNull<Op>,
     _data: PhantomData<C>,
 }
@@ -303,7 +303,9 @@ impl<C: IoData> Flight<C> {
         release(slot);
         (result, data)
     }
+}
 
+impl<C> Flight<C> {
     pub(super) fn op(&self) -> &Op {
         // SAFETY: the slot is not idle, so it has a count of its channel, which keeps its memory.
         unsafe { self.slot.as_ref() }
@@ -314,7 +316,7 @@ impl<C: IoData> Flight<C> {
     }
 }
 
-impl<C: IoData> Drop for Flight<C> {
+impl<C> Drop for Flight<C> {
     fn drop(&mut self) {
         let op = self.op();
         let waker = op.waker.take();

@@ -1,8 +1,12 @@
-//! I1: what an I/O may own is sealed.
-use spdk_safe::bdev::IoData;
+//! I1: memory for an I/O is a promise (`unsafe impl`), not a claim.
+use spdk_safe::bdev::{IoBuf, Pieces};
 
 struct Mapped(*mut u8);
 
-impl IoData for Mapped {}
+impl IoBuf for Mapped {
+    fn pieces(&mut self, pieces: &mut Pieces<'_>) {
+        pieces.push(self.0, 4096);
+    }
+}
 
 fn main() {}

@@ -19,3 +19,16 @@ async fn two_at_once(ch: &IoChannel) {
     let both = (ch.read(Lba(0), first), ch.read(Lba(8), second));
     let _ = (both.0.await, both.1.await);
 }
+
+async fn memory_of_the_programs_own(ch: &IoChannel<ReadWrite>, bytes: Vec<u8>) -> Vec<u8> {
+    let (_, bytes) = ch.write(Lba(0), bytes).await;
+    let shared: std::sync::Arc<[u8]> = bytes.into();
+    let _ = ch.write(Lba(8), std::sync::Arc::clone(&shared)).await;
+    ch.read(Lba(8), shared.to_vec()).await.1
+}
+
+async fn unwritten_until_it_was_read_into(ch: &IoChannel) -> Option<u8> {
+    let (result, buf) = ch.read(Lba(0), ch.alloc_uninit(Blocks(1)).ok()?).await;
+    result.ok()?;
+    buf.into_filled().ok()?.first().copied()
+}
