@@ -27,6 +27,7 @@
 //! | module | what it wraps |
 //! | --- | --- |
 //! | [`app`] | SPDK's application framework: start, run an async main, stop in order |
+//! | [`log`] | SPDK's log: where it goes, levels, flags |
 //! | [`thread`] | SPDK threads and pollers |
 //! | [`io_device`] | devices of one's own, with a context for each SPDK thread |
 //! | [`mod@env`] | memory that devices may reach |
@@ -51,7 +52,7 @@ pub mod error;
 #[cfg(feature = "spdk")]
 pub mod io_device;
 #[cfg(feature = "spdk")]
-mod log;
+pub mod log;
 #[cfg(feature = "spdk")]
 pub mod module;
 #[cfg(feature = "spdk")]

@@ -11,8 +11,9 @@ const SHIM: &[&str] = &["spdk_shim_.*"];
 
 const APP: &[&str] = &[
     "spdk_app_(stop|fini|start_shutdown)",
-    "spdk_thread_(poll|destroy|is_idle|lib_fini)",
+    "spdk_thread_(poll|destroy|lib_fini)",
     "spdk_env_fini",
+    "spdk_log_(set_level|get_level|set_print_level|get_print_level|set_flag|clear_flag|get_flag)",
 ];
 
 const THREADS: &[&str] = &[
@@ -57,7 +58,13 @@ const TYPES: &[&str] = &[
 ];
 
 /// Types whose contents Rust never touches: their layout moves with the version, or bindgen can't express it.
-const OPAQUE: &[&str] = &["spdk_bdev", "spdk_bdev_io", "spdk_nvme_.*", "spdk_cpuset"];
+const OPAQUE: &[&str] = &[
+    "spdk_bdev",
+    "spdk_bdev_io",
+    "spdk_nvme_.*",
+    "spdk_cpuset",
+    "spdk_log_flag",
+];
 
 /// Writes `bindings.rs` into the output folder.
 pub(crate) fn generate(config: &Config) -> Result<(), Box<dyn Error>> {
@@ -93,6 +100,8 @@ pub(crate) fn generate(config: &Config) -> Result<(), Box<dyn Error>> {
     }
     builder = builder.allowlist_var("SPDK_VERSION_(MAJOR|MINOR|PATCH)");
     builder = builder.allowlist_var("SPDK_SHIM_IO_.*");
+    // For C alone: it has a va_list.
+    builder = builder.blocklist_function("spdk_shim_log_callback");
     for name in OPAQUE {
         builder = builder.opaque_type(name);
     }

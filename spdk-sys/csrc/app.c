@@ -1,4 +1,5 @@
 #include "app.h"
+#include "log.h"
 #include "version.h"
 
 #include <spdk/bdev.h>
@@ -56,6 +57,7 @@ spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, vo
 	app.print_level = (enum spdk_log_level)opts->log_level;
 	app.no_pci = opts->no_pci;
 	app.shutdown_cb = opts->shutdown_cb;
+	app.log = spdk_shim_log_callback();
 	app.enable_coredump = false;
 	/* Tracing locks its shared memory, which fails for an ordinary user (spdk-2007-delta). */
 	app.num_entries = 0;

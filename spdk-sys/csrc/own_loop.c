@@ -1,4 +1,5 @@
 #include "own_loop.h"
+#include "log.h"
 #include "version.h"
 
 #include <spdk/env.h>
@@ -61,7 +62,7 @@ spdk_shim_loop_env_init(const struct spdk_shim_app_opts *opts, spdk_thread_op_fn
 	}
 	/* spdk_env_init() pins its caller to the first core (E-07). */
 	spdk_unaffinitize_thread();
-	spdk_log_open(NULL);
+	spdk_log_open(spdk_shim_log_callback());
 
 #if SINCE(22, 5)
 	rc = spdk_thread_lib_init_ext(op, only_new_threads, 0,

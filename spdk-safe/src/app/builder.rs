@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{OwnLoop, Spdk, root};
 use crate::error::{AppError, Errno};
+use crate::log::{self, Line, LogLevel, Sink};
 use crate::module::BdevModule;
 use crate::units::Mib;
 
@@ -38,6 +39,7 @@ impl App {
             rpc_socket: None,
             config: Config::None,
             log_level: LogLevel::default(),
+            log_sink: None,
             eal_args: Vec::new(),
             pools: None,
             modules: Vec::new(),
@@ -108,23 +110,6 @@ impl Default for Cores {
     }
 }
 
-/// The least severe level of SPDK's own log that is printed to stderr.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum LogLevel {
-    /// Errors only.
-    Error,
-    /// And warnings.
-    Warn,
-    /// And notices: SPDK's own default.
-    #[default]
-    Notice,
-    /// And information.
-    Info,
-    /// Everything.
-    Debug,
-}
-
 /// Sizes of SPDK's pools, which make up most of the memory that an idle app takes.
 ///
 /// The default is SPDK's own (about 320 MiB); [`Pools::small`] is for tests and tools.
@@ -177,6 +162,7 @@ pub struct Builder {
     rpc_socket: Option<PathBuf>,
     config: Config,
     log_level: LogLevel,
+    log_sink: Option<Sink>,
     eal_args: Vec<String>,
     pools: Option<Pools>,
     modules: Vec<&'static BdevModule>,
@@ -237,9 +223,28 @@ impl Builder {
         self
     }
 
-    /// What SPDK prints to stderr.
+    /// The least severe level that SPDK prints to stderr, or that goes where [`log_crate`](Self::log_crate) or
+    /// [`log_to`](Self::log_to) say. [`log::set_print_level`](crate::log::set_print_level) changes it later.
     pub fn log_level(mut self, level: LogLevel) -> Self {
         self.log_level = level;
+        self
+    }
+
+    /// SPDK's log, and DPDK's, go to the logger of the `log` crate, with the targets `spdk`, `dpdk` and `spdk_safe`,
+    /// instead of stderr and syslog. The levels are in [`log`](crate::log); both this app's
+    /// [`log_level`](Self::log_level) and the logger's own filter apply.
+    pub fn log_crate(mut self) -> Self {
+        self.log_sink = Some(Sink::log_crate());
+        self
+    }
+
+    /// SPDK's log, and DPDK's, go to `receiver`, line by line, on the thread that logs.
+    ///
+    /// SPDK may hold locks meanwhile, so calls that need an SPDK thread fail with
+    /// [`ThreadError::NoThread`](crate::error::ThreadError::NoThread) in there, and lines that the receiver causes go to
+    /// stderr. A panic in it is contained and counted.
+    pub fn log_to(mut self, receiver: impl Fn(&Line<'_>) + Send + Sync + 'static) -> Self {
+        self.log_sink = Some(Sink::new(receiver));
         self
     }
 
@@ -327,6 +332,9 @@ impl Builder {
         let prepared = self.prepare()?;
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(AppError::StartedBefore);
+        }
+        if let Some(sink) = &self.log_sink {
+            log::install(sink.clone()).map_err(AppError::Start)?;
         }
         for module in &self.modules {
             module.add();
@@ -469,16 +477,8 @@ impl Prepared {
 
     /// Pointers into `self`.
     pub(super) fn opts(&self) -> spdk_sys::spdk_shim_app_opts {
-        use spdk_sys::spdk_log_level as level;
         let optional =
             |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |t| t.as_ptr());
-        let log_level = match self.log_level {
-            LogLevel::Error => level::SPDK_LOG_ERROR,
-            LogLevel::Warn => level::SPDK_LOG_WARN,
-            LogLevel::Notice => level::SPDK_LOG_NOTICE,
-            LogLevel::Info => level::SPDK_LOG_INFO,
-            LogLevel::Debug => level::SPDK_LOG_DEBUG,
-        };
         spdk_sys::spdk_shim_app_opts {
             name: self.name.as_ptr(),
             reactor_mask: self.mask.as_ptr(),
@@ -486,7 +486,7 @@ impl Prepared {
             json_config_file: optional(&self.config),
             env_context: optional(&self.eal_args),
             mem_size_mib: self.mem_size_mib,
-            log_level: log_level.0,
+            log_level: self.log_level.to_raw().0,
             no_huge: self.no_huge,
             no_pci: self.no_pci,
             share_cores: self.share_cores,

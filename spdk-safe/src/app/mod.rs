@@ -22,7 +22,8 @@ mod root;
 use crate::error::ThreadError;
 use crate::thread::{ThreadBound, app_thread};
 
-pub use builder::{App, Builder, Cores, LogLevel, Pools};
+pub use crate::log::LogLevel;
+pub use builder::{App, Builder, Cores, Pools};
 pub use exit::at_exit;
 #[cfg(feature = "test")]
 pub(crate) use own_loop::Main;

@@ -28,8 +28,11 @@ pub(crate) fn set_down() -> bool {
     STATE.fetch_and(!UP, Ordering::AcqRel) & !UP == 0
 }
 
-/// Counts a buffer in; false when the environment is not up.
+/// Counts a buffer in; false when the environment is not up, or can't be called: a line of its log is being written.
 fn enter() -> bool {
+    if crate::log::in_receiver() {
+        return false;
+    }
     if STATE.fetch_add(1, Ordering::AcqRel) & UP == 0 {
         leave();
         return false;

@@ -1,0 +1,233 @@
+//! Lines of SPDK's and DPDK's logs, on their way to somebody's code.
+//!
+//! A line comes from anywhere: from a thread that is no SPDK thread, from inside of SPDK, under its locks. So while the
+//! receiver runs, no SPDK thread is current, and every call of ours that needs one is an error instead of a call into
+//! a part of SPDK that is half-way through something. A line that the receiver causes itself goes to stderr.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::ffi::{CStr, c_char};
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+
+use super::LogLevel;
+use crate::error::Errno;
+
+/// Who wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// SPDK.
+    Spdk,
+    /// DPDK.
+    Dpdk,
+    /// This crate.
+    SpdkSafe,
+}
+
+impl Source {
+    /// The target of its lines in the `log` crate: `spdk`, `dpdk`, `spdk_safe`.
+    #[must_use]
+    pub const fn target(self) -> &'static str {
+        match self {
+            Self::Spdk => "spdk",
+            Self::Dpdk => "dpdk",
+            Self::SpdkSafe => "spdk_safe",
+        }
+    }
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line<'a> {
+    /// Who wrote it.
+    pub source: Source,
+    /// How severe it is.
+    pub level: LogLevel,
+    /// The source file, if it is told: DPDK does not.
+    pub file: Option<Cow<'a, str>>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// The C function.
+    pub function: Option<Cow<'a, str>>,
+    /// What it says, without the newline. What is no UTF-8 is replaced.
+    pub text: Cow<'a, str>,
+    /// Whether the text was longer than 4 KiB, and was cut there.
+    pub truncated: bool,
+}
+
+impl Line<'_> {
+    /// The same line, to be kept.
+    #[must_use]
+    pub fn into_owned(self) -> Line<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Line {
+            source: self.source,
+            level: self.level,
+            file: self.file.map(owned),
+            line: self.line,
+            function: self.function.map(owned),
+            text: owned(self.text),
+            truncated: self.truncated,
+        }
+    }
+}
+
+type Receiver = dyn Fn(&Line<'_>) + Send + Sync;
+
+/// Where lines go.
+#[derive(Clone)]
+pub(crate) struct Sink(Arc<Receiver>);
+
+impl Sink {
+    pub(crate) fn new(receiver: impl Fn(&Line<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(receiver))
+    }
+
+    /// The logger of the `log` crate.
+    pub(crate) fn log_crate() -> Self {
+        Self::new(|line| {
+            let Some(level) = line.level.to_log() else {
+                return;
+            };
+            let target = line.source.target();
+            if !::log::log_enabled!(target: target, level) {
+                return;
+            }
+            let cut = if line.truncated { " [...]" } else { "" };
+            ::log::logger().log(
+                &::log::Record::builder()
+                    .level(level)
+                    .target(target)
+                    .file(line.file.as_deref())
+                    .line(line.line)
+                    .args(format_args!("{}{cut}", line.text))
+                    .build(),
+            );
+        })
+    }
+}
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
+/// For the rest of the process: SPDK starts once.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+thread_local! {
+    static IN_RECEIVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has lines go to `sink`. Before SPDK starts, once.
+pub(crate) fn install(sink: Sink) -> Result<(), Errno> {
+    if SINK.set(sink).is_err() {
+        return Ok(());
+    }
+    // SAFETY: SPDK is not up, so nobody logs meanwhile.
+    Errno::check(unsafe { spdk_sys::spdk_shim_log_to(Some(line_callback)) })
+}
+
+/// A line of this crate's. False without a sink.
+pub(super) fn write_ours(level: LogLevel, text: &str) -> bool {
+    if SINK.get().is_none() {
+        return false;
+    }
+    if level <= super::print_level() {
+        give(&Line {
+            source: Source::SpdkSafe,
+            level,
+            file: None,
+            line: None,
+            function: None,
+            text: Cow::Borrowed(text),
+            truncated: false,
+        });
+    }
+    true
+}
+
+/// Whether this OS thread is in the receiver: maybe under locks of SPDK's or DPDK's.
+pub(crate) fn in_receiver() -> bool {
+    IN_RECEIVER.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Gives a line to the receiver.
+fn give(line: &Line<'_>) {
+    let Some(sink) = SINK.get() else {
+        return;
+    };
+    // Also while this OS thread ends, when there are no thread-locals any more.
+    if IN_RECEIVER.try_with(|inside| inside.replace(true)) != Ok(false) {
+        return print(line);
+    }
+    // SAFETY: reads a thread-local.
+    let current = unsafe { spdk_sys::spdk_get_thread() };
+    // SAFETY: writes it; no SPDK thread is current is a state that SPDK knows.
+    unsafe { spdk_sys::spdk_set_thread(std::ptr::null_mut()) };
+    crate::panic::contain("the receiver of SPDK's log", || (sink.0)(line));
+    // SAFETY: the thread was current before, so it is alive, and polled by this OS thread.
+    unsafe { spdk_sys::spdk_set_thread(current) };
+    IN_RECEIVER.set(false);
+}
+
+/// A line that can't be given to the receiver, who is at work.
+fn print(line: &Line<'_>) {
+    // Nobody could be told of an error.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{}: {:?}: {}",
+        line.source.target(),
+        line.level,
+        line.text
+    );
+}
+
+/// # Safety
+///
+/// The shim calls this with a line that lives across the call.
+unsafe extern "C" fn line_callback(line: *const spdk_sys::spdk_shim_log_line) {
+    // SAFETY: by this function's contract.
+    let line = unsafe { &*line };
+    let text = match line.text.is_null() {
+        true => &[][..],
+        // SAFETY: by the shim's contract there are `len` bytes.
+        false => unsafe { std::slice::from_raw_parts(line.text.cast::<u8>(), line.len) },
+    };
+    // SAFETY: by the shim's contract null, or a string that lives across the call.
+    let file = unsafe { optional(line.file) };
+    // SAFETY: as above.
+    let function = unsafe { optional(line.func) };
+    let line = Line {
+        source: if line.dpdk {
+            Source::Dpdk
+        } else {
+            Source::Spdk
+        },
+        level: LogLevel::from_raw(level_of(line.level)),
+        file,
+        line: u32::try_from(line.line).ok().filter(|number| *number != 0),
+        function,
+        text: String::from_utf8_lossy(text),
+        truncated: line.truncated,
+    };
+    crate::panic::contain("SPDK's log", || give(&line));
+}
+
+const fn level_of(level: i32) -> spdk_sys::spdk_log_level {
+    spdk_sys::spdk_log_level(level)
+}
+
+/// # Safety
+///
+/// Null, or a NUL-terminated string that lives as long as `'a`.
+unsafe fn optional<'a>(text: *const c_char) -> Option<Cow<'a, str>> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: by this function's contract.
+    Some(unsafe { CStr::from_ptr(text) }.to_string_lossy())
+}

@@ -1,0 +1,390 @@
+//! SPDK's log. One SPDK in a process, so each test runs in a process of its own.
+
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use spdk_safe::app::Builder;
+use spdk_safe::error::ThreadError;
+use spdk_safe::log::{self, FlagError, Line, Source};
+use spdk_safe::prelude::*;
+use spdk_safe::thread::{Poller, PollerStatus};
+
+/// Says which test a child process is to run.
+const CHILD: &str = "SPDK_SAFE_TEST_CHILD";
+
+/// Runs `test` in a process of its own, whose failure becomes ours. What it printed, if this is the parent.
+fn in_process(name: &str, test: impl FnOnce()) -> Option<String> {
+    if std::env::var(CHILD).as_deref() == Ok(name) {
+        test();
+        return None;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, name)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}:\n{said}", output.status);
+    assert!(said.contains("1 passed"), "the child ran no test:\n{said}");
+    Some(said.into_owned())
+}
+
+fn app() -> Builder {
+    App::builder("log-test")
+        .no_huge()
+        .no_pci()
+        .share_cores()
+        .memory(Mib(400))
+        .pools(Pools::small())
+        .log_level(LogLevel::Warn)
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Line<'static>>>>);
+
+impl Kept {
+    fn receiver(&self) -> impl Fn(&Line<'_>) + Send + Sync + 'static {
+        let kept = self.clone();
+        move |line| kept.0.lock().unwrap().push(line.clone().into_owned())
+    }
+
+    fn take(&self) -> Vec<Line<'static>> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// Has SPDK's C code log an error that quotes `name`.
+async fn provoke(spdk: &Spdk, name: &str) {
+    let disk = || MallocBdev::builder(name).blocks(8);
+    disk().create(spdk).await.unwrap();
+    disk().create(spdk).await.unwrap_err();
+}
+
+fn raw_line(level: spdk_sys::spdk_log_level, text: &[u8]) {
+    let text = std::ffi::CString::new(text).unwrap();
+    // SAFETY: all strings live across the call.
+    unsafe {
+        spdk_sys::spdk_shim_log(
+            level.0,
+            c"somewhere.c".as_ptr(),
+            42,
+            c"some_function".as_ptr(),
+            text.as_ptr(),
+        );
+    }
+}
+
+#[test]
+fn spdk_s_lines_come_with_level_file_and_line_and_nothing_is_printed() {
+    let name = "spdk_s_lines_come_with_level_file_and_line_and_nothing_is_printed";
+    let said = in_process(name, || {
+        let kept = Kept::default();
+        app()
+            .log_to(kept.receiver())
+            .run(async |spdk| {
+                kept.take();
+                provoke(&spdk, "%s%n%d").await;
+                let lines = kept.take();
+                let line = lines.iter().find(|line| line.text.contains("%s%n%d"));
+                let line = line.unwrap_or_else(|| panic!("{lines:?}"));
+                assert_eq!((line.source, line.level), (Source::Spdk, LogLevel::Error));
+                assert!(line.file.as_deref().unwrap().ends_with(".c"), "{line:?}");
+                assert!(
+                    line.line.unwrap() > 0 && line.function.is_some(),
+                    "{line:?}"
+                );
+                assert!(!line.text.contains('\n') && !line.truncated, "{line:?}");
+            })
+            .unwrap();
+    });
+    assert!(said.is_none_or(|said| !said.contains("*ERROR*")));
+}
+
+#[test]
+fn long_lines_are_cut_and_bytes_that_are_no_text_are_replaced() {
+    in_process(
+        "long_lines_are_cut_and_bytes_that_are_no_text_are_replaced",
+        || {
+            let kept = Kept::default();
+            app()
+                .log_to(kept.receiver())
+                .run(async |_spdk| {
+                    kept.take();
+                    let error = spdk_sys::spdk_log_level::SPDK_LOG_ERROR;
+                    for len in [4094, 4095, 4096, 100_000] {
+                        raw_line(error, &vec![b'x'; len]);
+                    }
+                    raw_line(error, b"a\xffb");
+                    raw_line(error, b"");
+                    let lines = kept.take();
+                    let sizes: Vec<_> = lines
+                        .iter()
+                        .map(|line| (line.text.len(), line.truncated))
+                        .collect();
+                    // SPDK's newline is a part of the line.
+                    assert_eq!(
+                        sizes,
+                        [
+                            (4094, false),
+                            (4095, true),
+                            (4095, true),
+                            (4095, true),
+                            (5, false),
+                            (0, false)
+                        ]
+                    );
+                    assert_eq!(lines[4].text, "a\u{fffd}b");
+                    assert_eq!(lines[4].line, Some(42));
+                    assert_eq!(lines[4].function.as_deref(), Some("some_function"));
+                })
+                .unwrap();
+        },
+    );
+}
+
+#[test]
+fn dpdk_s_lines_come_too() {
+    in_process("dpdk_s_lines_come_too", || {
+        let kept = Kept::default();
+        app()
+            .log_level(LogLevel::Debug)
+            .eal_arg("--log-level=lib.eal:8")
+            .log_to(kept.receiver())
+            .run(async |_spdk| ())
+            .unwrap();
+        let lines = kept.take();
+        let dpdk: Vec<_> = lines
+            .iter()
+            .filter(|line| line.source == Source::Dpdk)
+            .collect();
+        assert!(
+            dpdk.iter().any(|line| line.level == LogLevel::Debug),
+            "{lines:?}"
+        );
+        assert!(
+            dpdk.iter().all(|line| !line.text.contains('\n')),
+            "{dpdk:?}"
+        );
+        assert!(
+            dpdk.iter().any(|line| line.text.starts_with("EAL: ")),
+            "{dpdk:?}"
+        );
+    });
+}
+
+#[test]
+fn levels_change_while_the_app_runs() {
+    in_process("levels_change_while_the_app_runs", || {
+        let kept = Kept::default();
+        app()
+            .log_to(kept.receiver())
+            .run(async |_spdk| {
+                kept.take();
+                assert_eq!(log::print_level(), LogLevel::Warn);
+                let all = [
+                    LogLevel::Error,
+                    LogLevel::Warn,
+                    LogLevel::Notice,
+                    LogLevel::Info,
+                    LogLevel::Debug,
+                ];
+                let raw = spdk_sys::spdk_log_level::SPDK_LOG_ERROR.0;
+                for (at, level) in all.into_iter().enumerate() {
+                    log::set_print_level(level);
+                    assert_eq!(log::print_level(), level);
+                    for other in 0..all.len() {
+                        raw_line(spdk_sys::spdk_log_level(raw + other as i32), b"line");
+                    }
+                    let seen: Vec<_> = kept.take().iter().map(|line| line.level).collect();
+                    assert_eq!(seen, all[..=at]);
+                }
+                log::set_print_level(LogLevel::Disabled);
+                raw_line(spdk_sys::spdk_log_level::SPDK_LOG_ERROR, b"line");
+                assert_eq!(kept.take(), []);
+                log::set_level(LogLevel::Debug);
+                assert_eq!(log::level(), LogLevel::Debug);
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn flags_let_the_lines_of_one_part_through() {
+    in_process("flags_let_the_lines_of_one_part_through", || {
+        let flags = log::flags();
+        assert!(
+            flags
+                .iter()
+                .any(|flag| flag.name == "thread" && !flag.enabled),
+            "{flags:?}"
+        );
+        for name in ["no_such_flag", "", "thr*", "thread\0", "\0"] {
+            let unknown = FlagError::Unknown { name: name.into() };
+            assert_eq!(log::set_flag(name), Err(unknown.clone()));
+            assert_eq!(log::clear_flag(name), Err(unknown));
+        }
+        let kept = Kept::default();
+        app()
+            .log_level(LogLevel::Info)
+            .log_to(kept.receiver())
+            .run(async |_spdk| {
+                log::set_flag("THREAD").unwrap();
+                let on = |name: &str| {
+                    log::flags()
+                        .iter()
+                        .any(|flag| flag.name == name && flag.enabled)
+                };
+                assert!(on("thread") && !on("log"));
+                log::clear_flag("thread").unwrap();
+                assert!(!on("thread"));
+                log::set_flag("all").unwrap();
+                assert!(log::flags().iter().all(|flag| flag.enabled));
+                log::clear_flag("all").unwrap();
+                assert!(log::flags().iter().all(|flag| !flag.enabled));
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn t13_a_receiver_that_panics_is_contained_and_what_it_causes_goes_to_stderr() {
+    let name = "t13_a_receiver_that_panics_is_contained_and_what_it_causes_goes_to_stderr";
+    let said = in_process(name, || {
+        let before = spdk_safe::contained_panics();
+        app()
+            .log_to(|line| {
+                raw_line(
+                    spdk_sys::spdk_log_level::SPDK_LOG_ERROR,
+                    b"from the receiver",
+                );
+                assert!(!line.text.contains("twice"), "on purpose");
+            })
+            .run(async |spdk| {
+                raw_line(spdk_sys::spdk_log_level::SPDK_LOG_ERROR, b"once");
+                raw_line(spdk_sys::spdk_log_level::SPDK_LOG_ERROR, b"twice");
+                provoke(&spdk, "after").await;
+            })
+            .unwrap();
+        assert_eq!(spdk_safe::contained_panics() - before, 1);
+    });
+    if let Some(said) = said {
+        assert!(said.contains("spdk: Error: from the receiver"), "{said}");
+        assert!(
+            said.contains("panic in the receiver of SPDK's log: on purpose"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn t8_a_receiver_can_not_call_into_the_spdk_that_called_it() {
+    in_process(
+        "t8_a_receiver_can_not_call_into_the_spdk_that_called_it",
+        || {
+            thread_local!(static SPDK: std::cell::RefCell<Option<Spdk>> = const { std::cell::RefCell::new(None) });
+            let outcomes = Arc::new(Mutex::new(Vec::new()));
+            let seen = Arc::clone(&outcomes);
+            app()
+                .log_to(move |line| {
+                    let Some(spdk) = SPDK.with_borrow(Clone::clone) else {
+                        return;
+                    };
+                    if line.source != Source::Spdk {
+                        return;
+                    }
+                    // SPDK holds the lock of its list of bdevs when it finds that a name is taken, and would abort.
+                    let open = BdevDesc::open(&spdk, "m").read_only().map(drop);
+                    let poller = Poller::register(None, || PollerStatus::Idle).map(drop);
+                    let buffer = DmaBuf::zeroed(Bytes(512), 64).map(drop);
+                    seen.lock().unwrap().push((open, poller, buffer));
+                })
+                .run(async |spdk| {
+                    SPDK.set(Some(spdk.clone()));
+                    provoke(&spdk, "m").await;
+                    SPDK.take();
+                    // And afterwards everything is as before.
+                    drop(BdevDesc::open(&spdk, "m").read_only().unwrap());
+                })
+                .unwrap();
+            let outcomes = outcomes.lock().unwrap();
+            assert!(!outcomes.is_empty());
+            for (open, poller, buffer) in &*outcomes {
+                assert!(
+                    matches!(open, Err(OpenError::Thread(ThreadError::NoThread))),
+                    "{open:?}"
+                );
+                assert_eq!(*poller, Err(ThreadError::NoThread));
+                assert!(buffer.is_err());
+            }
+        },
+    );
+}
+
+/// A logger of the `log` crate.
+struct Logger(Mutex<Vec<String>>);
+
+impl ::log::Log for Logger {
+    fn enabled(&self, metadata: &::log::Metadata<'_>) -> bool {
+        metadata.target() != "dpdk"
+    }
+
+    fn log(&self, record: &::log::Record<'_>) {
+        let file = record
+            .file()
+            .map_or("", |file| file.rsplit('/').next().unwrap_or(file));
+        let line = format!(
+            "{} {} {file} {}",
+            record.level(),
+            record.target(),
+            record.args()
+        );
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_log_crate_gets_them_with_target_and_level() {
+    in_process("the_log_crate_gets_them_with_target_and_level", || {
+        static LOGGER: Logger = Logger(Mutex::new(Vec::new()));
+        ::log::set_logger(&LOGGER).unwrap();
+        ::log::set_max_level(::log::LevelFilter::Debug);
+        app()
+            .log_level(LogLevel::Debug)
+            .log_crate()
+            .run(async |_spdk| {
+                LOGGER.0.lock().unwrap().clear();
+                let notice = spdk_sys::spdk_log_level::SPDK_LOG_NOTICE;
+                raw_line(notice, b"a notice");
+                raw_line(
+                    spdk_sys::spdk_log_level::SPDK_LOG_DEBUG,
+                    b"too much for the logger",
+                );
+                raw_line(notice, &[b'y'; 5000]);
+                // A line of this crate's own.
+                let _poller = Poller::register(None, || panic!("on purpose")).unwrap();
+                spdk_safe::app::yield_now().await;
+                spdk_safe::app::yield_now().await;
+                let lines = std::mem::take(&mut *LOGGER.0.lock().unwrap());
+                assert_eq!(lines[0], "INFO spdk somewhere.c a notice");
+                assert!(lines[1].ends_with("yyy [...]"), "{lines:?}");
+                assert_eq!(lines[2], "ERROR spdk_safe  panic in a poller: on purpose");
+                assert_eq!(lines.len(), 3);
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_loop_of_ones_own_logs_there_too() {
+    in_process("a_loop_of_ones_own_logs_there_too", || {
+        let kept = Kept::default();
+        let mut own = app().log_to(kept.receiver()).own_loop().unwrap();
+        let spdk = own.spdk();
+        own.block_on(provoke(&spdk, "m"));
+        own.shutdown().unwrap();
+        assert!(kept.take().iter().any(|line| line.level == LogLevel::Error));
+    });
+}
