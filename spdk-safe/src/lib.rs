@@ -78,5 +78,6 @@ pub mod prelude {
     pub use crate::error::{
         AppError, BdevError, ChannelError, ClaimError, IoError, IoType, OpenError,
     };
+    pub use crate::thread::Thread;
     pub use crate::units::{Blocks, Bytes, Lba, Mib};
 }

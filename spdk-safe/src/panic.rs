@@ -21,16 +21,19 @@ pub fn contained_panics() -> u64 {
 
 /// Runs `f`; a panic is logged as coming from `what`, counted, and turned into `None`.
 pub(crate) fn contain<R>(what: &str, f: impl FnOnce() -> R) -> Option<R> {
+    contain_message(what, f).ok()
+}
+
+/// As [`contain`], with the text of the panic.
+pub(crate) fn contain_message<R>(what: &str, f: impl FnOnce() -> R) -> Result<R, String> {
     // What `f` left half-done is reachable only through handles that the caller marks as failed.
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            CONTAINED.fetch_add(1, Ordering::Relaxed);
-            log::error(&format!("panic in {what}: {}", message(&*payload)));
-            discard(payload);
-            None
-        }
-    }
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        CONTAINED.fetch_add(1, Ordering::Relaxed);
+        let text = message(&*payload).to_owned();
+        log::error(&format!("panic in {what}: {text}"));
+        discard(payload);
+        text
+    })
 }
 
 /// The text of a panic, if it has one.

@@ -18,9 +18,10 @@ const APP: &[&str] = &[
 
 const THREADS: &[&str] = &[
     "spdk_[gs]et_thread",
-    "spdk_thread_(create|exit|is_exited|send_msg|get_id|get_name|get_by_id)",
+    "spdk_thread_(create|exit|is_exited|send_msg|get_id|get_name|get_by_id|get_count|get_stats)",
     "spdk_cpuset_(alloc|free|set_cpu)",
-    "spdk_poller_(register_named|unregister)",
+    "spdk_env_get_(first|next|current)_core",
+    "spdk_poller_(register_named|unregister|pause|resume)",
     "spdk_io_device_(register|unregister)",
     "spdk_(get|put)_io_channel",
     "spdk_io_channel_get_thread",

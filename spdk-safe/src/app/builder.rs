@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{OwnLoop, Spdk, root};
+use super::{Cores, OwnLoop, Spdk, root};
 use crate::error::{AppError, Errno};
 use crate::log::{self, Line, LogLevel, Sink};
 use crate::module::BdevModule;
@@ -45,68 +45,6 @@ impl App {
             modules: Vec::new(),
             end_deadline: None,
         }
-    }
-}
-
-/// The cores that reactors run on, as a list of core numbers. By default one: the first that the process may
-/// run on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cores(Vec<u32>);
-
-impl Cores {
-    /// These cores; the lowest one runs the app thread.
-    pub fn of(cores: impl IntoIterator<Item = u32>) -> Self {
-        Self(cores.into_iter().collect())
-    }
-
-    /// SPDK's mask: `0x5` is cores 0 and 2. Also checks that each core is one of this machine (MISUSE T15).
-    fn mask(&self) -> Result<String, AppError> {
-        // SAFETY: sysconf() only reads.
-        let machine =
-            usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }).unwrap_or(1);
-        let range = |got: String| AppError::OutOfRange {
-            what: "cores",
-            got,
-            allowed: "one or more of this machine's cores",
-        };
-        if self.0.is_empty() {
-            return Err(range("none".into()));
-        }
-        let mut digits = vec![0_u8; machine.div_ceil(4)];
-        for &core in &self.0 {
-            let at = core as usize;
-            if at >= machine {
-                return Err(range(format!("core {core} of {machine}")));
-            }
-            digits[at / 4] |= 1 << (at % 4);
-        }
-        let hex: String = digits
-            .iter()
-            .rev()
-            .map(|digit| format!("{digit:x}"))
-            .collect();
-        Ok(format!("0x{hex}"))
-    }
-
-    /// The first core that this process may run on: not core 0 in every container.
-    fn first_allowed() -> u32 {
-        // SAFETY: a cpu_set_t is a bit array, for which zeroes are valid.
-        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `set` has the size that is said.
-        let rc = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
-        let allowed = |core: &u32| {
-            // SAFETY: the range below ends at the size of the set.
-            unsafe { libc::CPU_ISSET(*core as usize, &set) }
-        };
-        (0..libc::CPU_SETSIZE as u32)
-            .find(|core| rc == 0 && allowed(core))
-            .unwrap_or(0)
-    }
-}
-
-impl Default for Cores {
-    fn default() -> Self {
-        Self::of([Self::first_allowed()])
     }
 }
 
@@ -399,7 +337,7 @@ impl Builder {
             });
         }
         // Each thread takes 1024 messages for itself, and SPDK aborts where there is none left (T-03, T-20).
-        let messages = 1024 * (self.cores.0.len() as u64 + 1);
+        let messages = 1024 * (self.cores.len() as u64 + 1);
         if let Some(pools) = self
             .pools
             .filter(|pools| pools.messages != 0 && pools.messages < messages)

@@ -23,7 +23,8 @@ use crate::error::ThreadError;
 use crate::thread::{ThreadBound, app_thread};
 
 pub use crate::log::LogLevel;
-pub use builder::{App, Builder, Cores, Pools};
+pub use crate::thread::Cores;
+pub use builder::{App, Builder, Pools};
 pub use exit::at_exit;
 #[cfg(feature = "test")]
 pub(crate) use own_loop::Main;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::Spdk;
 use crate::error::{AppError, Errno};
-use crate::thread::{Home, Poller, PollerStatus, app_thread, registry};
+use crate::thread::{Home, Poller, PollerStatus, app_thread, registry, table};
 use crate::{bdev, env, io_device, log, module, panic};
 
 /// How long the end of the app may take before what is still open is reported.
@@ -31,6 +31,7 @@ pub(super) fn run<T>(
     opts: &spdk_sys::spdk_shim_app_opts,
     main: impl AsyncFnOnce(Spdk) -> T,
 ) -> Result<T, AppError> {
+    table::set_messages(opts.msg_mempool_size);
     let output: Cell<Option<T>> = Cell::new(None);
     let future = async {
         output.set(Some(main(Spdk::of_app_thread()).await));
@@ -194,8 +195,17 @@ impl<'a> Root<'a> {
             Phase::Exit => {
                 app_thread::begin_end();
                 crate::app::exit::run_hooks();
+                // Channels on them are put while what is below still works.
+                app_thread::end_threads();
+                Phase::Threads
+            }
+            Phase::Threads if table::names().is_empty() => {
                 module::unregister_all();
                 Phase::Bdevs
+            }
+            Phase::Threads => {
+                self.report();
+                phase
             }
             Phase::Bdevs if module::registered() == 0 => {
                 bdev::revoke_all();
@@ -234,7 +244,7 @@ impl<'a> Root<'a> {
             .as_mut()
             .and_then(|drain| drain.poller.take());
         drop(poller);
-        if let Ok(home) = Home::current() {
+        if let Ok(home) = Home::running() {
             registry::drain(home);
         }
         app_thread::close();
@@ -267,6 +277,7 @@ impl<'a> Root<'a> {
 pub(super) fn open_names() -> Vec<String> {
     module::names()
         .into_iter()
+        .chain(table::names())
         .chain(bdev::open_names())
         .chain(io_device::names())
         .collect()
@@ -281,8 +292,10 @@ struct Drain {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Exit hooks, and the unregistration of bdevs of ours.
+    /// Exit hooks.
     Exit,
+    /// Threads of ours exit.
+    Threads,
     /// Bdevs of ours are going.
     Bdevs,
     /// Descriptors that somebody forgot are closing.
@@ -322,7 +335,7 @@ unsafe extern "C" fn start_callback(ctx: *mut c_void) {
     // SAFETY: by this function's contract.
     let root = unsafe { &*ctx.cast::<Root<'_>>() };
     panic::contain("the start of the app", || {
-        if let Ok(home) = Home::current() {
+        if let Ok(home) = Home::running() {
             env::set_up();
             app_thread::open(home);
             root.started.set(true);

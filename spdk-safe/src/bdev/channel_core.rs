@@ -279,6 +279,18 @@ impl Held for ChannelCore {
         }
         self.put_if_idle();
     }
+
+    fn is_held(&self) -> bool {
+        !self.raw.get().is_null()
+    }
+
+    fn what(&self) -> String {
+        format!(
+            "channel of {:?} ({} I/Os in flight)",
+            self.desc.info.name,
+            self.outstanding.get()
+        )
+    }
 }
 
 impl Drop for ChannelCore {

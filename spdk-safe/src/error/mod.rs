@@ -15,7 +15,24 @@ pub use app::AppError;
 pub use bdev::{BdevError, ChannelError, ClaimError, OpenError};
 pub use io::{IoCause, IoError, IoStatus, IoType, NvmeStatus, ScsiStatus};
 pub use io_device::{DeviceChannelError, ForEachError, IoDeviceError};
-pub use thread::ThreadError;
+pub use thread::{
+    CallError, CoresError, JoinError, SetCoresError, ThreadCreateError, ThreadError, TrySendError,
+};
+
+/// Core numbers, for a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreList(pub Vec<u32>);
+
+impl fmt::Display for CoreList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<_> = self.0.iter().map(u32::to_string).collect();
+        match &numbers[..] {
+            [] => f.write_str("no core"),
+            [one] => write!(f, "core {one}"),
+            all => write!(f, "cores {}", all.join(", ")),
+        }
+    }
+}
 
 /// An errno as SPDK returns it, always positive here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -240,6 +240,15 @@ impl<D: IoDevice> Held for ChannelCore<D> {
             unsafe { spdk_sys::spdk_put_io_channel(self.raw) };
         }
     }
+
+    /// Until SPDK has destroyed it, which is later than the last put.
+    fn is_held(&self) -> bool {
+        self.context.borrow().is_some()
+    }
+
+    fn what(&self) -> String {
+        format!("channel of device {:?}", self.shared.name)
+    }
 }
 
 /// # Safety

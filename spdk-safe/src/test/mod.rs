@@ -44,6 +44,7 @@ use crate::calls::{self, Call};
 use crate::error::AppError;
 use crate::module::BdevModule;
 use crate::sync::lock;
+use crate::thread::table;
 use crate::units::Mib;
 use crate::{bdev, io_device, module};
 
@@ -171,6 +172,7 @@ fn open_names() -> Vec<String> {
     let mut open = module::names();
     open.extend(bdev::open_names());
     open.extend(io_device::names());
+    open.extend(table::names());
     open
 }
 
@@ -186,6 +188,7 @@ async fn left_open() -> Option<String> {
     }
     bdev::revoke_all();
     io_device::revoke_all();
+    table::exit_all();
     Some(open.join(", "))
 }
 

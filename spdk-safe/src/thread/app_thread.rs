@@ -1,29 +1,17 @@
-//! The app thread, and a gate for messages to it.
+//! The app thread, and messages to it that bypass its queue.
 //!
-//! SPDK aborts the process on a message to a thread that has exited (T-20). So a sender enters the gate first,
-//! and whoever shuts the app down closes it and waits until the last sender has left:
-//!
-//! ```text
-//!           open()                 close()
-//!  CLOSED ─────────► OPEN, n in ─────────────► CLOSING, n in ──(n = 0)──► CLOSED
-//!                      ▲  │ enter: n+1             enter: refused
-//!                      └──┘ leave: n-1
-//! ```
-//!
-//! The number of messages in flight is bounded by the callers: each wake, close and unregistration sends one
-//! message and coalesces with one that is under way.
+//! A [`Gate`] lets them through from the start of the app to its end. Their number is bounded by the callers: each
+//! wake, close and unregistration sends one message and coalesces with one that is under way.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use super::Home;
+use super::gate::Gate;
+use super::{Home, home, local, table};
 use crate::error::ThreadError;
 
-/// Set in [`GATE`] while messages are let through; the other bits count senders.
-const OPEN: usize = 1 << (usize::BITS - 1);
-
-static GATE: AtomicUsize = AtomicUsize::new(0);
+static GATE: Gate = Gate::new();
 /// Set when main has ended.
 static ENDING: AtomicBool = AtomicBool::new(false);
 static THREAD: AtomicPtr<spdk_sys::spdk_thread> = AtomicPtr::new(ptr::null_mut());
@@ -32,24 +20,23 @@ static THREAD: AtomicPtr<spdk_sys::spdk_thread> = AtomicPtr::new(ptr::null_mut()
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-/// Makes `home` the app thread and lets messages through.
+/// Makes `home`, which is current, the app thread and lets messages through.
 pub(crate) fn open(home: Home) {
-    THREAD.store(home.thread.as_ptr(), Ordering::Relaxed);
-    GATE.fetch_or(OPEN, Ordering::Release);
+    THREAD.store(home.raw().as_ptr(), Ordering::Relaxed);
+    GATE.open();
+    table::open_app_thread(home);
 }
 
 /// Lets no more messages through, and waits until those under way are in SPDK's ring.
 pub(crate) fn close() {
-    GATE.fetch_and(!OPEN, Ordering::AcqRel);
-    while GATE.load(Ordering::Acquire) != 0 {
-        std::hint::spin_loop();
-    }
+    table::close_app_thread();
+    GATE.close();
 }
 
 /// Whether the app thread is current. After [`close`] it is for nobody.
 pub(crate) fn check() -> Result<(), ThreadError> {
-    let home = Home::current()?;
-    if ptr::eq(home.thread.as_ptr(), THREAD.load(Ordering::Relaxed)) && is_open() {
+    let current = home::current_raw().ok_or(ThreadError::NoThread)?;
+    if ptr::eq(current.as_ptr(), THREAD.load(Ordering::Relaxed)) && is_open() {
         Ok(())
     } else {
         Err(ThreadError::NotAppThread)
@@ -59,6 +46,15 @@ pub(crate) fn check() -> Result<(), ThreadError> {
 /// From now on nothing may be opened: the app ends.
 pub(crate) fn begin_end() {
     ENDING.store(true, Ordering::Release);
+}
+
+/// Asks all threads of ours to exit, and drops the tasks and the storage of the app thread, which is current.
+pub(crate) fn end_threads() {
+    if let Some(local) = local::current() {
+        local.drop_tasks();
+        local.drop_storage();
+    }
+    table::exit_all();
 }
 
 /// As [`check`], for calls that open something.
@@ -72,7 +68,7 @@ pub(crate) fn check_open() -> Result<(), ThreadError> {
 
 /// Whether an app runs and takes messages.
 pub(crate) fn is_open() -> bool {
-    GATE.load(Ordering::Acquire) & OPEN != 0
+    GATE.is_open()
 }
 
 /// Sends `f(ctx)` to the app thread, from any OS thread.
@@ -80,22 +76,21 @@ pub(crate) fn is_open() -> bool {
 /// `f` runs at most once, and with the app it may end unrun: `ctx` must not be what keeps something alive that
 /// has to be released.
 pub(crate) fn send(f: unsafe extern "C" fn(*mut c_void), ctx: *mut c_void) -> Result<(), Closed> {
-    if GATE.fetch_add(1, Ordering::Acquire) & OPEN == 0 {
-        GATE.fetch_sub(1, Ordering::Release);
-        return Err(Closed);
+    let rc = GATE.pass(|| {
+        // SAFETY: we are inside the gate, so the app thread has not begun to exit: `close` waits for us before the app
+        // is stopped. `THREAD` was stored before the gate opened.
+        unsafe { spdk_sys::spdk_thread_send_msg(THREAD.load(Ordering::Relaxed), Some(f), ctx) }
+    });
+    match rc {
+        Some(0) => Ok(()),
+        None => Err(Closed),
+        Some(rc) => {
+            // SPDK up to 25.09 answers when its ring or pool is full; later ones abort. The caller tries again, or the
+            // end of the app does it for him.
+            crate::log::error(&format!("a message to the app thread was refused ({rc})"));
+            Err(Closed)
+        }
     }
-    // SAFETY: we are inside the gate, so the app thread has not begun to exit: `close` waits for us before the app
-    // is stopped. `THREAD` was stored before the gate opened.
-    let rc =
-        unsafe { spdk_sys::spdk_thread_send_msg(THREAD.load(Ordering::Relaxed), Some(f), ctx) };
-    GATE.fetch_sub(1, Ordering::Release);
-    if rc != 0 {
-        // SPDK up to 25.09 answers when its ring or pool is full; later ones abort. The caller tries again, or the end
-        // of the app does it for him.
-        crate::log::error(&format!("a message to the app thread was refused ({rc})"));
-        return Err(Closed);
-    }
-    Ok(())
 }
 
 /// Runs `job` on the app thread: now if it is current, else by message. Dropped unrun when the app is over.

@@ -1,9 +1,10 @@
 //! Pollers: a closure that SPDK calls again and again on one thread.
 //!
-//! C functions: `spdk_poller_register_named`, `spdk_poller_unregister` (contract T-30 to T-36).
+//! C functions: `spdk_poller_register_named`, `spdk_poller_unregister`, `spdk_poller_pause`, `spdk_poller_resume`
+//! (contract T-30 to T-36).
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,6 +40,10 @@ pub struct Poller {
 struct Inner {
     raw: Cell<*mut spdk_sys::spdk_poller>,
     home: Home,
+    name: CString,
+    /// Whether it is to be paused. From inside the closure SPDK is told when that returns: 20.07 takes a poller that is
+    /// paused and unregistered in its own callback off the wrong list.
+    paused: Cell<bool>,
     /// Touched only by `poll_callback`, which does not nest: `running` says so.
     closure: UnsafeCell<Box<dyn FnMut() -> PollerStatus>>,
     running: Cell<bool>,
@@ -51,16 +56,55 @@ impl Poller {
     ///
     /// # Errors
     ///
-    /// [`ThreadError::NoThread`] when no SPDK thread is current.
+    /// [`ThreadError::NoThread`] when no SPDK thread is current; [`ThreadError::Migratable`] on a thread that may be
+    /// moved, since the closure need not be `Send`; [`ThreadError::Exiting`] on one that exits.
     pub fn register(
         period: Option<Duration>,
         closure: impl FnMut() -> PollerStatus + 'static,
     ) -> Result<Self, ThreadError> {
-        let home = Home::current()?;
+        Self::register_named(c"rust", period, closure)
+    }
+
+    /// As [`register`](Self::register), with a name that statistics and logs show. SPDK keeps 256 bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    pub fn register_named(
+        name: &CStr,
+        period: Option<Duration>,
+        closure: impl FnMut() -> PollerStatus + 'static,
+    ) -> Result<Self, ThreadError> {
+        let poller = Self::new(Home::current()?, name, period, Box::new(closure))?;
+        registry::add(&poller.inner);
+        Ok(poller)
+    }
+
+    /// As [`register`](Self::register), for a poller that the end of its thread leaves alone: whoever has it drops it.
+    pub(super) fn unlisted(
+        period: Duration,
+        closure: impl FnMut() -> PollerStatus + 'static,
+    ) -> Result<Self, ThreadError> {
+        Self::new(
+            Home::running()?,
+            c"rust threads",
+            Some(period),
+            Box::new(closure),
+        )
+    }
+
+    fn new(
+        home: Home,
+        name: &CStr,
+        period: Option<Duration>,
+        closure: Box<dyn FnMut() -> PollerStatus>,
+    ) -> Result<Self, ThreadError> {
         let inner = Rc::new(Inner {
             raw: Cell::new(ptr::null_mut()),
             home,
-            closure: UnsafeCell::new(Box::new(closure)),
+            name: name.to_owned(),
+            paused: Cell::new(false),
+            closure: UnsafeCell::new(closure),
             running: Cell::new(false),
             faulted: Cell::new(false),
         });
@@ -68,9 +112,10 @@ impl Poller {
             u64::try_from(p.as_micros()).unwrap_or(u64::MAX).max(1)
         });
         let ctx = Rc::into_raw(Rc::clone(&inner)).cast_mut().cast::<c_void>();
-        // SAFETY: an SPDK thread is current, and `ctx` stays valid until `unregister` gives its count back.
+        // SAFETY: an SPDK thread is current, and `ctx` stays valid until `unregister` gives its count back. The name is
+        // copied.
         let raw = unsafe {
-            spdk_sys::spdk_poller_register_named(Some(poll_callback), ctx, micros, c"rust".as_ptr())
+            spdk_sys::spdk_poller_register_named(Some(poll_callback), ctx, micros, name.as_ptr())
         };
         if raw.is_null() {
             // SAFETY: SPDK took no pointer, so the count that `into_raw` leaked is ours again.
@@ -79,11 +124,44 @@ impl Poller {
         }
         // INVARIANT: SPDK has `ctx` now.
         inner.raw.set(raw);
-        registry::add(&inner);
         Ok(Self {
             inner,
             _bound: ThreadBound::new(),
         })
+    }
+
+    /// Has SPDK call the closure no more until [`resume`](Self::resume) (`spdk_poller_pause`). One that is paused
+    /// already stays so, as does one that is not registered any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadError`] on another thread.
+    pub fn pause(&self) -> Result<(), ThreadError> {
+        self.set_paused(true)
+    }
+
+    /// Has SPDK call the closure again (`spdk_poller_resume`); a period starts anew.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadError`] on another thread.
+    pub fn resume(&self) -> Result<(), ThreadError> {
+        self.set_paused(false)
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.inner.paused.get()
+    }
+
+    fn set_paused(&self, paused: bool) -> Result<(), ThreadError> {
+        self.inner.home.check()?;
+        self.inner.paused.set(paused);
+        if !self.inner.running.get() {
+            self.inner.tell_paused();
+        }
+        Ok(())
     }
 
     /// Whether SPDK still calls the closure: not after a panic in it, nor after its thread has let go of it.
@@ -118,9 +196,32 @@ impl Held for Inner {
     fn release(&self) {
         self.unregister();
     }
+
+    fn is_held(&self) -> bool {
+        !self.raw.get().is_null()
+    }
+
+    fn what(&self) -> String {
+        format!("poller {:?}", self.name)
+    }
 }
 
 impl Inner {
+    /// Tells SPDK whether the poller is paused; both calls change nothing that is so already. On the home thread only.
+    fn tell_paused(&self) {
+        let raw = self.raw.get();
+        if raw.is_null() {
+            return;
+        }
+        if self.paused.get() {
+            // SAFETY: `raw` is registered and its thread is current.
+            unsafe { spdk_sys::spdk_poller_pause(raw) };
+        } else {
+            // SAFETY: as above.
+            unsafe { spdk_sys::spdk_poller_resume(raw) };
+        }
+    }
+
     /// On the home thread only. The caller holds a strong count, since SPDK's is given up here.
     fn unregister(&self) {
         let mut raw = self.raw.replace(ptr::null_mut());
@@ -164,6 +265,9 @@ unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
         inner.faulted.set(true);
         inner.unregister();
     }
+    if inner.paused.get() {
+        inner.tell_paused();
+    }
     // The closure may go here, with what it has captured.
     contain("the destructor of a poller", || drop(inner));
     i32::from(status == Some(PollerStatus::Busy))
@@ -172,6 +276,7 @@ unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
 impl std::fmt::Debug for Poller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Poller")
+            .field("name", &self.inner.name)
             .field("home", &self.inner.home)
             .field("faulted", &self.inner.faulted.get())
             .finish_non_exhaustive()

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use super::Home;
+use crate::panic::contain;
 
 /// Something that SPDK ties to a thread.
 pub(crate) trait Held {
@@ -16,6 +17,10 @@ pub(crate) trait Held {
     fn home(&self) -> Home;
     /// Gives it back to SPDK, now or as soon as nothing is in flight. On the home thread only.
     fn release(&self);
+    /// Whether SPDK still has it: the thread waits for it before it exits.
+    fn is_held(&self) -> bool;
+    /// What it is, and what keeps it, for a report.
+    fn what(&self) -> String;
 }
 
 thread_local! {
@@ -34,12 +39,22 @@ pub(crate) fn add(held: &Rc<impl Held + 'static>) {
     });
 }
 
-/// Releases all that `home`, which is current, still holds. Returns how many there were.
-pub(crate) fn drain(home: Home) -> usize {
-    let mine = |entry: &Rc<dyn Held>| entry.home() == home;
-    let held: Vec<Rc<dyn Held>> =
-        HELD.with_borrow(|list| list.iter().filter_map(Weak::upgrade).filter(mine).collect());
+/// Releases all that `home`, which is current, still holds.
+pub(crate) fn drain(home: Home) {
     // Nothing is borrowed here: `release` calls SPDK, and SPDK may call us.
-    held.iter().for_each(|entry| entry.release());
-    held.len()
+    for entry in of(home) {
+        contain("what a thread held", || entry.release());
+    }
+}
+
+/// What `home`, which is current, still holds.
+pub(crate) fn held_by(home: Home) -> Vec<String> {
+    let held = of(home);
+    let held = held.iter().filter(|entry| entry.is_held());
+    held.map(|entry| entry.what()).collect()
+}
+
+fn of(home: Home) -> Vec<Rc<dyn Held>> {
+    let mine = |entry: &Rc<dyn Held>| entry.home() == home;
+    HELD.with_borrow(|list| list.iter().filter_map(Weak::upgrade).filter(mine).collect())
 }

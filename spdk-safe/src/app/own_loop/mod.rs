@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use super::root::Root;
 use super::{Spdk, builder::Prepared};
 use crate::error::{AppError, Errno};
-use crate::thread::{Home, ThreadBound, app_thread};
+use crate::thread::{Home, ThreadBound, app_thread, table};
 use crate::{env, log, panic};
 use lane::Lane;
 use threads::Threads;
@@ -78,6 +78,7 @@ impl OwnLoop {
             messages => messages,
         };
         threads::open(threads.inbox(), messages);
+        table::set_messages(messages);
         // SAFETY: SPDK was not started before in this process; `opts` points to strings that live across the call, and
         // the callback is a function.
         let rc = unsafe {
@@ -130,7 +131,7 @@ impl OwnLoop {
             });
         }
         env::set_up();
-        if let Ok(home) = Home::current() {
+        if let Ok(home) = Home::running() {
             app_thread::open(home);
         }
         Ok(this)

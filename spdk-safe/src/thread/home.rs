@@ -1,0 +1,206 @@
+//! Which SPDK thread a handle belongs to, and whether it is the one that runs.
+
+use std::ffi::c_void;
+use std::num::NonZeroU64;
+use std::ptr::NonNull;
+
+use super::table;
+use crate::calls::{self, Call};
+use crate::error::ThreadError;
+
+/// The SPDK thread that a handle belongs to.
+///
+/// SPDK uses the addresses of threads again. [`check`](Self::check), on the path of each I/O, compares the address
+/// alone, and may take a new thread for one that is gone; it is right because what a thread of ours held is inert by
+/// then: it was drained before the thread was told to exit, and [`current`](Self::current) makes nothing new after
+/// that. What has no such guarantee, since the thread is somebody else's, is looked at by its id, which is never used
+/// again: by [`run`](Self::run) and its like, which are not on that path.
+///
+/// # Invariants
+///
+/// Made only from the thread that was current. The pointer is compared, and used after a look at whether the thread
+/// is there; SPDK keeps the thread while it has the channel or poller that the handle stands for (T-09).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Home {
+    thread: NonNull<spdk_sys::spdk_thread>,
+    /// Tells OS threads apart: SPDK's scheduler may move an SPDK thread, and what is `!Send` must not go along.
+    os_thread: usize,
+    id: NonZeroU64,
+}
+
+thread_local! {
+    /// Its address names the OS thread.
+    static OS_THREAD: u8 = const { 0 };
+}
+
+fn os_thread() -> usize {
+    OS_THREAD.with(|here| std::ptr::from_ref(here).addr())
+}
+
+/// The SPDK thread that is current on this OS thread.
+pub(super) fn current_raw() -> Option<NonNull<spdk_sys::spdk_thread>> {
+    calls::count(Call::Thread);
+    // SAFETY: spdk_get_thread() reads a thread-local and may be called anywhere, also before SPDK is up.
+    NonNull::new(unsafe { spdk_sys::spdk_get_thread() })
+}
+
+/// The id of `thread`.
+///
+/// # Safety
+///
+/// The thread exists.
+pub(super) unsafe fn id_of(thread: NonNull<spdk_sys::spdk_thread>) -> Option<NonZeroU64> {
+    // SAFETY: by this function's contract.
+    NonZeroU64::new(unsafe { spdk_sys::spdk_thread_get_id(thread.as_ptr()) })
+}
+
+impl Home {
+    /// The thread that is current, for something new that is to belong to it.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadError::NoThread`]; [`ThreadError::Exiting`] when the thread has begun to let go of what it holds;
+    /// [`ThreadError::Migratable`] on a thread of ours that may be moved; [`ThreadError::Moved`] on one that should
+    /// not have been.
+    pub(crate) fn current() -> Result<Self, ThreadError> {
+        let home = Self::running()?;
+        table::may_hold(home)?;
+        Ok(home)
+    }
+
+    /// The thread that is current, whatever its state.
+    pub(crate) fn running() -> Result<Self, ThreadError> {
+        let thread = current_raw().ok_or(ThreadError::NoThread)?;
+        // SAFETY: the thread is current, so it exists.
+        let id = unsafe { id_of(thread) }.ok_or(ThreadError::NoThread)?;
+        Ok(Self {
+            thread,
+            os_thread: os_thread(),
+            id,
+        })
+    }
+
+    /// The thread's id, which no other thread ever has.
+    pub(crate) fn id(self) -> NonZeroU64 {
+        self.id
+    }
+
+    /// The thread's address.
+    pub(super) fn raw(self) -> NonNull<spdk_sys::spdk_thread> {
+        self.thread
+    }
+
+    /// Whether this thread is current: the check of design rule 2.
+    pub(crate) fn check(self) -> Result<(), ThreadError> {
+        match current_raw() {
+            Some(thread) if thread == self.thread && os_thread() == self.os_thread => Ok(()),
+            Some(_) => Err(ThreadError::WrongThread),
+            None => Err(ThreadError::NoThread),
+        }
+    }
+
+    /// Whether the SPDK thread is current, on whichever OS thread: enough for what touches nothing but SPDK's own.
+    pub(crate) fn is_current(self) -> bool {
+        current_raw() == Some(self.thread)
+    }
+
+    /// Whether the thread is current, and not a new one at its address.
+    fn is_here(self) -> bool {
+        Self::running().is_ok_and(|now| now == self)
+    }
+
+    /// Runs `job` on this thread: now if it is current, else by message. Not at all if the thread is gone.
+    ///
+    /// # Safety
+    ///
+    /// The thread must not exit during the call: SPDK aborts the process on a message to such a thread (T-20). It
+    /// does not while it holds a channel or a poller (T-09), so pass on only while you hold one there.
+    pub(crate) unsafe fn run(self, job: Box<dyn FnOnce()>) {
+        if self.is_here() {
+            job();
+            return;
+        }
+        // SAFETY: by this function's contract.
+        unsafe { self.send_if_there(Some(self), job) };
+    }
+
+    /// As [`run`](Self::run), for a job that touches nothing but what belongs to the SPDK thread: right on whichever OS
+    /// thread that runs.
+    ///
+    /// # Safety
+    ///
+    /// As [`run`](Self::run); and the job may run, and be dropped, on another OS thread.
+    pub(crate) unsafe fn run_anywhere(self, job: Box<dyn FnOnce()>) {
+        if Self::running().is_ok_and(|now| now.id == self.id) {
+            job();
+            return;
+        }
+        // SAFETY: by this function's contract.
+        unsafe { self.send_if_there(None, job) };
+    }
+
+    /// Runs `job` on this thread, which is current, after what runs now.
+    pub(crate) fn send(self, job: Box<dyn FnOnce()>) {
+        debug_assert!(self.check().is_ok());
+        // SAFETY: the thread is current, so it has not exited.
+        unsafe { self.post(Some(self), job) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`run`](Self::run). Without a `bound`, the job may run on another OS thread.
+    unsafe fn send_if_there(self, bound: Option<Self>, job: Box<dyn FnOnce()>) {
+        if self.is_gone() {
+            // Somebody else's thread, that SPDK forced out with what it held (T-10).
+            std::mem::forget(job);
+            return crate::log::error(&format!(
+                "SPDK thread {} has exited with something that was still held; it leaks",
+                self.id
+            ));
+        }
+        // SAFETY: it has not exited, and by this function's contract it does not now.
+        unsafe { self.post(bound, job) };
+    }
+
+    /// Whether the thread has exited.
+    fn is_gone(self) -> bool {
+        // SAFETY: only looks the id up, under SPDK's lock.
+        let raw = unsafe { spdk_sys::spdk_thread_get_by_id(self.id.get()) };
+        // SAFETY: the thread was found. SPDK destroys it on the OS thread that polls it, which is this one, or the
+        // caller holds something there.
+        raw.is_null() || unsafe { spdk_sys::spdk_thread_is_exited(raw) }
+    }
+
+    /// # Safety
+    ///
+    /// The thread has not exited. Without a `bound`, the job may run on another OS thread.
+    unsafe fn post(self, bound: Option<Self>, job: Box<dyn FnOnce()>) {
+        let ctx = Box::into_raw(Box::new((bound, job))).cast();
+        // SAFETY: by this function's contract. `ctx` is what `run_job_callback` expects.
+        let rc = unsafe {
+            spdk_sys::spdk_thread_send_msg(self.thread.as_ptr(), Some(run_job_callback), ctx)
+        };
+        if rc != 0 {
+            // Only old versions answer; the job, and what it was to release, is lost rather than run elsewhere.
+            crate::log::error(&format!(
+                "a message to an SPDK thread was refused ({rc}); a handle leaks"
+            ));
+        }
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the thread that the message was sent to, with the `ctx` of that message: a pointer
+/// from `Box::into_raw(Box::new((bound, job)))`.
+unsafe extern "C" fn run_job_callback(ctx: *mut c_void) {
+    // SAFETY: by this function's contract.
+    let job = unsafe { Box::from_raw(ctx.cast::<(Option<Home>, Box<dyn FnOnce()>)>()) };
+    let (bound, job) = *job;
+    if bound.is_some_and(|home| home.check().is_err()) {
+        // The thread was moved to another OS thread, and the job need not be `Send`.
+        std::mem::forget(job);
+        return crate::log::error("an SPDK thread was moved to another OS thread; a handle leaks");
+    }
+    crate::panic::contain("a message", job);
+}

@@ -1,0 +1,174 @@
+//! All threads of ours that are not gone, by their ids.
+
+use std::cell::RefCell;
+use std::num::NonZeroU64;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::local::Local;
+use super::shared::{Phase, Shared};
+use super::{Home, Poller, PollerStatus, local};
+use crate::error::ThreadError;
+use crate::sync::lock;
+
+/// How often the app thread looks after threads that exit, and messages that SPDK had no room for.
+const EVERY: Duration = Duration::from_micros(500);
+
+/// How many messages may be in flight to the app thread, and to others if nothing else was said.
+pub(super) const ROOM: usize = 1024;
+
+static TABLE: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
+/// Somebody in the table wants to be looked after.
+static ATTENTION: AtomicBool = AtomicBool::new(false);
+/// Messages that SPDK has for all its threads.
+static MESSAGES: AtomicU64 = AtomicU64::new(spdk_sys::MESSAGES);
+
+/// The id of the app thread; 0 while there is none.
+static APP_THREAD: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// On the app's OS thread while the app runs.
+    static ATTENDANT: RefCell<Option<Poller>> = const { RefCell::new(None) };
+}
+
+pub(super) fn add(shared: &Arc<Shared>) {
+    lock(&TABLE).push(Arc::clone(shared));
+}
+
+pub(super) fn remove(id: NonZeroU64) {
+    let mut table = lock(&TABLE);
+    let gone = table.iter().position(|shared| shared.id == id);
+    let gone = gone.map(|at| table.remove(at));
+    drop(table);
+    drop(gone);
+}
+
+pub(super) fn get(id: NonZeroU64) -> Option<Arc<Shared>> {
+    lock(&TABLE).iter().find(|shared| shared.id == id).cloned()
+}
+
+/// The current thread, if it is one of ours.
+pub(super) fn current() -> Option<Arc<Shared>> {
+    match local::current() {
+        Some(local) => Some(Arc::clone(local.shared())),
+        None => super::current_id().and_then(get),
+    }
+}
+
+/// All of them, by id.
+pub(super) fn all() -> Vec<Arc<Shared>> {
+    let mut all = lock(&TABLE).clone();
+    all.sort_by_key(|shared| shared.id);
+    all
+}
+
+/// Whether something new may belong to `home`, which is current.
+pub(super) fn may_hold(home: Home) -> Result<(), ThreadError> {
+    let shared = match local::current() {
+        Some(local) => Arc::clone(local.shared()),
+        None => match get(home.id()) {
+            // Somebody else's.
+            None => return Ok(()),
+            Some(shared) if !shared.pinned => return Err(ThreadError::Migratable),
+            Some(shared) if shared.phase() < Phase::Left => return Err(ThreadError::Moved),
+            Some(shared) => shared,
+        },
+    };
+    match shared.phase() {
+        Phase::Open | Phase::Closing => Ok(()),
+        Phase::Draining | Phase::Left | Phase::Gone => Err(ThreadError::Exiting),
+    }
+}
+
+/// The app thread is to look at the table.
+pub(super) fn want_attention() {
+    ATTENTION.store(true, Ordering::Release);
+}
+
+fn attend() -> PollerStatus {
+    if !ATTENTION.swap(false, Ordering::AcqRel) {
+        return PollerStatus::Idle;
+    }
+    for shared in all() {
+        if shared.look_after() {
+            want_attention();
+        }
+    }
+    PollerStatus::Busy
+}
+
+/// Takes in the app thread, `home`, which is current.
+pub(super) fn open_app_thread(home: Home) {
+    // SAFETY: the app thread runs, and SPDK tells it to exit after `close_app_thread`.
+    let shared = unsafe { Shared::new((home.raw(), home.id()), "app thread".into(), true, ROOM) };
+    APP_THREAD.store(home.id().get(), Ordering::Release);
+    local::begin(&shared, home);
+    add(&shared);
+    match Poller::unlisted(EVERY, attend) {
+        Ok(poller) => ATTENDANT.set(Some(poller)),
+        Err(error) => crate::log::error(&format!("nobody looks after threads: {error}")),
+    }
+}
+
+/// Lets the app thread go: what was sent to it is run if it is current, else dropped.
+pub(super) fn close_app_thread() {
+    let Some(local) = local::of_id(APP_THREAD.load(Ordering::Acquire)) else {
+        return;
+    };
+    let is_current = local.home().check().is_ok();
+    if is_current {
+        drop(ATTENDANT.take());
+    }
+    local.shared().close_for_good(is_current);
+    local::forget(local.home().raw());
+}
+
+pub(super) fn is_app_thread(id: NonZeroU64) -> bool {
+    id.get() == APP_THREAD.load(Ordering::Acquire)
+}
+
+/// The app thread, while an app runs.
+pub(super) fn app_thread() -> Option<Arc<Shared>> {
+    NonZeroU64::new(APP_THREAD.load(Ordering::Acquire)).and_then(get)
+}
+
+/// The local half of the current thread, or why it has none.
+pub(super) fn current_local() -> Result<Rc<Local>, ThreadError> {
+    if let Some(local) = local::current() {
+        return Ok(local);
+    }
+    may_hold(Home::running()?)?;
+    Err(ThreadError::Foreign)
+}
+
+/// Asks all of them but the app thread to exit.
+pub(crate) fn exit_all() {
+    for shared in all() {
+        if !is_app_thread(shared.id) {
+            shared.ask_to_exit();
+        }
+    }
+}
+
+/// Those that are not gone, but for the app thread, for a report.
+pub(crate) fn names() -> Vec<String> {
+    all()
+        .into_iter()
+        .filter(|shared| !is_app_thread(shared.id))
+        .map(|shared| format!("SPDK thread {:?}", shared.name))
+        .collect()
+}
+
+/// Notes how many messages SPDK has: `chosen`, or its own number for 0.
+pub(crate) fn set_messages(chosen: u64) {
+    if chosen != 0 && spdk_sys::MESSAGES_CAN_BE_CHOSEN {
+        MESSAGES.store(chosen, Ordering::Relaxed);
+    }
+}
+
+/// How many messages SPDK has.
+pub(super) fn messages() -> u64 {
+    MESSAGES.load(Ordering::Relaxed)
+}
