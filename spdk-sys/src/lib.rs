@@ -55,8 +55,5 @@ pub const MIN_MEMORY_SMALL_POOLS_MIB: u32 = if cfg!(spdk_2205) { 18 } else { 208
 /// (`SPDK_DEFAULT_MSG_MEMPOOL_SIZE`).
 pub const MESSAGES: u64 = 262_143;
 
-/// Whether that number can be chosen: before 22.05 it is fixed.
-pub const MESSAGES_CAN_BE_CHOSEN: bool = cfg!(spdk_2205);
-
 /// How many of them each SPDK thread takes for itself (contract T-03).
 pub const MESSAGES_OF_A_THREAD: u64 = 1024;

@@ -163,7 +163,7 @@ pub(crate) fn names() -> Vec<String> {
 
 /// Notes how many messages SPDK has: `chosen`, or its own number for 0.
 pub(crate) fn set_messages(chosen: u64) {
-    if chosen != 0 && spdk_sys::MESSAGES_CAN_BE_CHOSEN {
+    if chosen != 0 && spdk_sys::MESSAGE_POOL_CAN_BE_SET {
         MESSAGES.store(chosen, Ordering::Relaxed);
     }
 }
