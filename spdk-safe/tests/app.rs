@@ -1,9 +1,14 @@
 //! The app from start to end. DPDK initialises once per process, so each test runs in a process of its own.
 
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_char, c_int, c_void};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use spdk_safe::app::{Builder, yield_now};
 use spdk_safe::bdev::IoChannel;
@@ -17,8 +22,34 @@ const CHILD: &str = "SPDK_SAFE_TEST_CHILD";
 
 /// Runs `test` in a process of its own. Its output becomes ours, and its failure.
 fn in_process(name: &str, test: impl FnOnce()) {
+    let Some(output) = child(name, test) else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}:\n{said}", output.status);
+    assert!(said.contains("1 passed"), "the child ran no test:\n{said}");
+}
+
+/// As [`in_process`], for a process that `signal` ends.
+fn dies_of(signal: i32, name: &str, test: impl FnOnce()) {
+    use std::os::unix::process::ExitStatusExt;
+    let Some(output) = child(name, test) else {
+        panic!("the process still lives");
+    };
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.signal(),
+        Some(signal),
+        "{}:\n{said}",
+        output.status
+    );
+}
+
+/// Runs `test` here if this is the process for it; else has it run, and returns how that ended.
+fn child(name: &str, test: impl FnOnce()) -> Option<Output> {
     if std::env::var(CHILD).as_deref() == Ok(name) {
-        return test();
+        test();
+        return None;
     }
     let output = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
@@ -26,9 +57,7 @@ fn in_process(name: &str, test: impl FnOnce()) {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}:\n{said}", output.status);
-    assert!(said.contains("1 passed"), "the child ran no test:\n{said}");
+    Some(output)
 }
 
 fn app() -> Builder {
@@ -129,6 +158,227 @@ fn sigterm_ends_the_app_in_order_although_main_waits_for_ever() {
     );
 }
 
+fn raise(signal: c_int) {
+    // SAFETY: the process has a handler for it, or is to end.
+    unsafe { libc::raise(signal) };
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_main_that_listens_ends_itself_when_the_app_is_asked_to_stop() {
+    in_process(
+        "a_main_that_listens_ends_itself_when_the_app_is_asked_to_stop",
+        || {
+            let outcome = app().grace(HOUR).run(async |spdk| {
+                let first = spdk.shutdown();
+                MallocBdev::builder("m")
+                    .blocks(8)
+                    .create(&spdk)
+                    .await
+                    .unwrap();
+                raise(libc::SIGTERM);
+                first.await;
+                // From now on it is done at once, and everything still works.
+                spdk.shutdown().await;
+                MallocBdev::delete(&spdk, "m").await.unwrap();
+                "goodbye"
+            });
+            assert_eq!(outcome.unwrap(), "goodbye");
+        },
+    );
+}
+
+#[test]
+fn a_main_that_listens_and_does_not_end_is_dropped_after_its_grace() {
+    in_process(
+        "a_main_that_listens_and_does_not_end_is_dropped_after_its_grace",
+        || {
+            let heard = Rc::new(Cell::new(false));
+            let told = Rc::clone(&heard);
+            let outcome = app().grace(Duration::from_millis(20)).run(async |spdk| {
+                raise(libc::SIGTERM);
+                spdk.shutdown().await;
+                told.set(true);
+                std::future::pending::<()>().await;
+            });
+            assert!(matches!(outcome, Err(AppError::Stopped)), "{outcome:?}");
+            assert!(heard.get());
+        },
+    );
+}
+
+#[test]
+fn a_main_that_listens_no_more_is_dropped_at_once() {
+    in_process("a_main_that_listens_no_more_is_dropped_at_once", || {
+        let outcome = app().grace(HOUR).run(async |spdk| {
+            let mut listener = Box::pin(spdk.shutdown());
+            std::future::poll_fn(|cx| {
+                assert!(listener.as_mut().poll(cx).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            drop(listener);
+            raise(libc::SIGINT);
+            std::future::pending::<()>().await;
+        });
+        assert!(matches!(outcome, Err(AppError::Stopped)), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_second_signal_ends_the_process() {
+    dies_of(libc::SIGTERM, "a_second_signal_ends_the_process", || {
+        let _ = app().grace(HOUR).run(async |spdk| {
+            raise(libc::SIGINT);
+            spdk.shutdown().await;
+            raise(libc::SIGTERM);
+            std::future::pending::<()>().await;
+        });
+    });
+}
+
+#[test]
+fn a_handler_of_the_program_s_own_is_back_from_the_second_signal_on() {
+    in_process(
+        "a_handler_of_the_program_s_own_is_back_from_the_second_signal_on",
+        || {
+            static HEARD: AtomicBool = AtomicBool::new(false);
+            extern "C" fn handler(_signal: c_int) {
+                HEARD.store(true, Ordering::Release);
+            }
+            let mine: extern "C" fn(c_int) = handler;
+            // SAFETY: the handler stores a flag and nothing else.
+            unsafe { libc::signal(libc::SIGTERM, mine as libc::sighandler_t) };
+            app()
+                .grace(HOUR)
+                .run(async |spdk| {
+                    raise(libc::SIGTERM);
+                    spdk.shutdown().await;
+                    assert!(!HEARD.load(Ordering::Acquire), "the first one is the app's");
+                    raise(libc::SIGTERM);
+                    assert!(HEARD.load(Ordering::Acquire));
+                })
+                .unwrap();
+        },
+    );
+}
+
+unsafe extern "C" {
+    fn spdk_rpc_register_method(
+        method: *const c_char,
+        func: unsafe extern "C" fn(*mut c_void, *const c_void),
+        state_mask: u32,
+    );
+}
+
+/// # Safety
+///
+/// An RPC handler that never answers.
+unsafe extern "C" fn never_answers(_request: *mut c_void, _params: *const c_void) {
+    raise(libc::SIGINT);
+    // The second one comes when the first was heard.
+    std::thread::spawn(|| {
+        loop {
+            // SAFETY: numbers and pointers, for which zeroes are valid.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            // SAFETY: asks alone.
+            unsafe { libc::sigaction(libc::SIGINT, std::ptr::null(), &raw mut action) };
+            if action.sa_sigaction == libc::SIG_DFL {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        raise(libc::SIGINT);
+    });
+}
+
+#[test]
+fn a_second_signal_ends_a_start_that_never_ends() {
+    dies_of(
+        libc::SIGINT,
+        "a_second_signal_ends_a_start_that_never_ends",
+        || {
+            // SAFETY: before SPDK starts; the name is copied, and the handler is a function. Allowed in both states.
+            unsafe { spdk_rpc_register_method(c"test_never_answers".as_ptr(), never_answers, 3) };
+            let _ = app()
+            .config_json(
+                r#"{"subsystems": [{"subsystem": "bdev", "config": [{"method": "test_never_answers"}]}]}"#,
+            )
+            .run(async |_spdk| ());
+        },
+    );
+}
+
+#[test]
+fn reactors_sleep_in_interrupt_mode_or_the_version_is_named() {
+    in_process(
+        "reactors_sleep_in_interrupt_mode_or_the_version_is_named",
+        || {
+            let outcome = app().interrupt_mode().run(async |spdk| {
+                MallocBdev::builder("m")
+                    .blocks(64)
+                    .create(&spdk)
+                    .await
+                    .unwrap();
+                let desc = BdevDesc::open(&spdk, "m").read_write().unwrap();
+                let ch = desc.channel().unwrap();
+                let mut buf = desc.alloc(Blocks(1)).unwrap();
+                buf.fill(9);
+                ch.write(Lba(3), buf).await.0.unwrap();
+                let (res, buf) = ch.read(Lba(3), desc.alloc(Blocks(1)).unwrap()).await;
+                res.unwrap();
+                assert_eq!(buf[7], 9);
+                // The reactor sleeps, and a wake from a plain OS thread reaches it.
+                // SAFETY: asks for the id of this OS thread.
+                let reactor = unsafe { libc::gettid() };
+                let slept = Arc::new(OnceLock::<bool>::new());
+                std::future::poll_fn(|cx| {
+                    if let Some(slept) = slept.get() {
+                        assert!(*slept, "the reactor polls");
+                        return std::task::Poll::Ready(());
+                    }
+                    let (slept, waker) = (Arc::clone(&slept), cx.waker().clone());
+                    std::thread::spawn(move || {
+                        let stat = format!("/proc/self/task/{reactor}/stat");
+                        let sleeps = (0..200_000).any(|_| {
+                            let stat = std::fs::read_to_string(&stat).unwrap();
+                            stat.rsplit(')')
+                                .next()
+                                .unwrap()
+                                .trim_start()
+                                .starts_with('S')
+                        });
+                        slept.set(sleeps).unwrap();
+                        waker.wake();
+                    });
+                    std::task::Poll::Pending
+                })
+                .await;
+                // So does a poller that is due, and a signal.
+                let ticks = Rc::new(Cell::new(0));
+                let count = Rc::clone(&ticks);
+                let _poller = Poller::register(Some(Duration::from_millis(1)), move || {
+                    count.set(count.get() + 1);
+                    if count.get() == 5 {
+                        raise(libc::SIGTERM);
+                    }
+                    PollerStatus::Busy
+                });
+                spdk.shutdown().await;
+                assert!(ticks.get() >= 5);
+            });
+            match outcome {
+                Err(error @ AppError::Unsupported { needs: "21.01", .. }) => {
+                    assert_eq!(spdk_sys::VERSION.0, 20);
+                    println!("not on this version: {error}");
+                }
+                outcome => outcome.unwrap(),
+            }
+        },
+    );
+}
+
 static MODULE: BdevModule = BdevModule::new(c"rust_app_test");
 
 /// Keeps a base open and answers nothing.
@@ -194,6 +444,67 @@ fn t11_what_main_forgets_is_closed_at_the_end() {
         // Handles that survived the app are inert.
         KEPT.with_borrow_mut(Vec::clear);
     });
+}
+
+thread_local!(static KEPT: RefCell<Vec<Request>> = const { RefCell::new(Vec::new()) });
+
+/// Keeps what it is asked.
+struct Keeper;
+
+impl BlockDevice for Keeper {
+    type Channel = ();
+
+    fn create_channel(&self) -> Result<(), ChannelError> {
+        Ok(())
+    }
+
+    fn submit(&self, _channel: &Rc<()>, request: Request) {
+        KEPT.with_borrow_mut(|kept| kept.push(request));
+    }
+}
+
+#[test]
+fn an_end_that_misses_its_deadline_says_so_and_still_ends_when_it_can() {
+    in_process(
+        "an_end_that_misses_its_deadline_says_so_and_still_ends_when_it_can",
+        || {
+            static SAID: AtomicBool = AtomicBool::new(false);
+            app()
+                .module(&MODULE)
+                .end_deadline(Duration::from_millis(20))
+                .log_to(|line| {
+                    if line.text.contains("before its deadline") && line.text.contains("\"kept\"") {
+                        SAID.store(true, Ordering::Release);
+                    }
+                })
+                .run(async |spdk| {
+                    let bdev = BlockDeviceBuilder::new("kept")
+                        .blocks(Blocks(64))
+                        .register(&spdk, &MODULE, Keeper)
+                        .unwrap();
+                    std::mem::forget(bdev);
+                    let desc = BdevDesc::open(&spdk, "kept").read_only().unwrap();
+                    let ch = desc.channel().unwrap();
+                    let mut io = Box::pin(ch.read(Lba(0), desc.alloc(Blocks(1)).unwrap()));
+                    std::future::poll_fn(|cx| {
+                        assert!(io.as_mut().poll(cx).is_pending());
+                        std::task::Poll::Ready(())
+                    })
+                    .await;
+                    std::mem::forget((io, ch, desc));
+                    // Lets go when the deadline was missed, and not before.
+                    let poller = Poller::register(None, || {
+                        if SAID.load(Ordering::Acquire) {
+                            KEPT.take();
+                        }
+                        PollerStatus::Busy
+                    });
+                    std::mem::forget(poller);
+                })
+                .unwrap();
+            assert!(SAID.load(Ordering::Acquire));
+        },
+    );
 }
 
 #[test]

@@ -7,9 +7,7 @@
 #include <spdk/event.h>
 #include <spdk/log.h>
 #include <spdk/string.h>
-#if SINCE(23, 1)
 #include <spdk/thread.h>
-#endif
 
 SIZE_IS(struct spdk_bdev_opts, 32);
 SIZE_IS(struct spdk_app_opts, 253);
@@ -70,6 +68,18 @@ spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, vo
 	}
 #endif
 
+	if (opts->interrupt_mode) {
+#if SINCE(24, 1)
+		app.interrupt_mode = true;
+#elif SINCE(21, 1)
+		rc = spdk_interrupt_mode_enable();
+		if (rc != 0) {
+			return rc;
+		}
+#else
+		return -ENOTSUP;
+#endif
+	}
 	rc = spdk_shim_env_context(opts, &context);
 	if (rc != 0) {
 		return rc;

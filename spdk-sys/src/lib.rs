@@ -41,6 +41,9 @@ pub const VERSION: (u32, u32, u32) = (
 /// Whether loading a JSON configuration goes through the app's own RPC server, so that it must have one.
 pub const CONFIG_NEEDS_RPC_SOCKET: bool = cfg!(not(spdk_2405));
 
+/// Whether reactors can sleep.
+pub const HAS_INTERRUPT_MODE: bool = cfg!(spdk_2101);
+
 /// Whether the size of the pool of messages can be chosen; before 22.05 it is fixed at 262143.
 pub const MESSAGE_POOL_CAN_BE_SET: bool = cfg!(spdk_2205);
 

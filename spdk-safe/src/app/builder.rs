@@ -44,6 +44,8 @@ impl App {
             pools: None,
             modules: Vec::new(),
             end_deadline: None,
+            grace: GRACE,
+            interrupt_mode: false,
         }
     }
 }
@@ -105,7 +107,12 @@ pub struct Builder {
     pools: Option<Pools>,
     modules: Vec<&'static BdevModule>,
     end_deadline: Option<Duration>,
+    grace: Duration,
+    interrupt_mode: bool,
 }
+
+/// How long main has after it was asked to stop, if it listens.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Whether an app was started in this process.
 static STARTED: AtomicBool = AtomicBool::new(false);
@@ -198,10 +205,30 @@ impl Builder {
         self
     }
 
-    /// How long the orderly end may take. Without it the end waits for ever for what is still open, and says every five
-    /// seconds what that is.
+    /// How long the orderly end may take before that is an error. Without a deadline the end waits for what is still
+    /// open, and says every five seconds what that is.
+    ///
+    /// What is open can't be taken from those who use it: SPDK would free what live objects and devices point to. In a
+    /// [loop of your own](Self::own_loop) a missed deadline makes [`OwnLoop::shutdown`] return
+    /// [`AppError::StillOpen`], with nothing torn down. Under [`run`](Self::run) there is no way back without tearing
+    /// down, since reactors destroy their SPDK threads when they stop: the error is logged, a signal ends the process
+    /// from then on, and the app goes on waiting.
     pub fn end_deadline(mut self, most: Duration) -> Self {
         self.end_deadline = Some(most);
+        self
+    }
+
+    /// How long main has to end itself after the app was asked to stop, if somebody awaits [`Spdk::shutdown`]; 10 s if
+    /// it is not said.
+    pub fn grace(mut self, most: Duration) -> Self {
+        self.grace = most;
+        self
+    }
+
+    /// Reactors sleep until something happens, instead of polling all the time: less speed, no busy cores. SPDK 21.01
+    /// and newer; which devices can do it depends on the version.
+    pub fn interrupt_mode(mut self) -> Self {
+        self.interrupt_mode = true;
         self
     }
 
@@ -220,10 +247,14 @@ impl Builder {
     /// # Errors
     ///
     /// See [`AppError`]. [`AppError::Stopped`] when a signal ended the app before `main` had ended: `main` is
-    /// dropped then.
+    /// dropped then, unless it listens ([`Spdk::shutdown`]) and ends itself. A second signal ends the process.
     pub fn run<T>(self, main: impl AsyncFnOnce(Spdk) -> T) -> Result<T, AppError> {
         let prepared = self.begin()?;
-        root::run(&prepared.opts(), main)
+        let times = root::Times {
+            grace: self.grace,
+            end: self.end_deadline,
+        };
+        root::run(&prepared.opts(), times, main)
     }
 
     /// Starts SPDK without its reactors: the program polls it, on the calling OS thread, for as long as it has the loop.
@@ -259,6 +290,13 @@ impl Builder {
                 what: "RPC socket",
                 got: path.display().to_string(),
                 allowed: "none with a loop of your own; `run` has an RPC server",
+            });
+        }
+        if self.interrupt_mode {
+            return Err(AppError::OutOfRange {
+                what: "interrupt mode",
+                got: "on".into(),
+                allowed: "off with a loop of your own, which polls; `run` can sleep",
             });
         }
         let prepared = self.begin()?;
@@ -310,6 +348,13 @@ impl Builder {
         if config.is_some() && rpc_socket.is_none() && spdk_sys::CONFIG_NEEDS_RPC_SOCKET {
             // Old versions load a configuration through their own RPC server: one in a private folder.
             rpc_socket = Some(scratch_folder(&mut scratch)?.join("rpc.sock"));
+        }
+        if self.interrupt_mode && !spdk_sys::HAS_INTERRUPT_MODE {
+            return Err(AppError::Unsupported {
+                what: "interrupt mode",
+                needs: "21.01",
+                version: super::spdk_version(),
+            });
         }
         let mem_size_mib = match (self.memory, self.no_huge) {
             (None, false) => -1,
@@ -380,6 +425,7 @@ impl Builder {
             no_huge: self.no_huge,
             no_pci: self.no_pci,
             share_cores: self.share_cores,
+            interrupt_mode: self.interrupt_mode,
             messages: self.pools.map_or(0, |pools| pools.messages),
             _scratch: scratch,
         })
@@ -398,6 +444,7 @@ pub(super) struct Prepared {
     no_huge: bool,
     no_pci: bool,
     share_cores: bool,
+    interrupt_mode: bool,
     messages: u64,
     _scratch: Option<tempfile::TempDir>,
 }
@@ -428,6 +475,7 @@ impl Prepared {
             no_huge: self.no_huge,
             no_pci: self.no_pci,
             share_cores: self.share_cores,
+            interrupt_mode: self.interrupt_mode,
             msg_mempool_size: self.messages,
             shutdown_cb: Some(root::shutdown_callback),
         }

@@ -7,7 +7,8 @@
 //!             1               2                    3                   4
 //!  Builder ───────► starting ───────► main runs ────────► draining ─────────► stopped
 //!                      │                  │                                      ▲
-//!                      └──────────────────┴── Ctrl-C, SIGTERM, kill by RPC: drop main, drain
+//!                      └──────────────────┴── Ctrl-C, SIGTERM, kill by RPC: drop main, drain; if somebody awaits
+//!                                             `Spdk::shutdown`, main has a grace to end itself first
 //!  1: Builder::run   2: start_callback   3: Root::poll (main is done)   4: Root::drain_step
 //! ```
 //!
@@ -18,6 +19,8 @@ mod builder;
 mod exit;
 mod own_loop;
 mod root;
+mod shutdown;
+mod signals;
 
 use crate::error::ThreadError;
 use crate::thread::{ThreadBound, app_thread};
@@ -29,6 +32,7 @@ pub use exit::at_exit;
 #[cfg(feature = "test")]
 pub(crate) use own_loop::Main;
 pub use own_loop::OwnLoop;
+pub use shutdown::Shutdown;
 
 /// The app thread's context: what proves that SPDK is up and that this is its app thread.
 ///

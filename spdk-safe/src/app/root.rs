@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::Spdk;
+use super::{Spdk, shutdown, signals};
 use crate::error::{AppError, Errno};
 use crate::thread::{Home, Poller, PollerStatus, app_thread, registry, table};
 use crate::{bdev, env, io_device, log, module, panic};
@@ -29,6 +29,7 @@ static ROOT: AtomicPtr<Root<'static>> = AtomicPtr::new(ptr::null_mut());
 /// Starts SPDK with `opts`, drives `main`, and returns when SPDK is down again.
 pub(super) fn run<T>(
     opts: &spdk_sys::spdk_shim_app_opts,
+    times: Times,
     main: impl AsyncFnOnce(Spdk) -> T,
 ) -> Result<T, AppError> {
     table::set_messages(opts.msg_mempool_size);
@@ -36,12 +37,17 @@ pub(super) fn run<T>(
     let future = async {
         output.set(Some(main(Spdk::of_app_thread()).await));
     };
-    let root = Root::new(Some(Box::pin(future)));
+    let root = Root {
+        times,
+        ..Root::new(Some(Box::pin(future)))
+    };
     let this = (&raw const root).cast_mut();
     ROOT.store(this.cast(), Ordering::Release);
+    signals::save();
     // SAFETY: no other app runs (`STARTED`). `opts` points to strings that live across the call, and `root` too:
     // the call returns when the reactors have stopped.
     let rc = unsafe { spdk_sys::spdk_shim_app_start(opts, Some(start_callback), this.cast()) };
+    signals::restore();
     app_thread::close();
     ROOT.store(ptr::null_mut(), Ordering::Release);
     let (started, stopped) = (root.started.get(), root.stopped.get());
@@ -68,6 +74,15 @@ pub(super) fn run<T>(
     }
 }
 
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// From the request to stop until main is dropped, if somebody listens.
+    pub(super) grace: Duration,
+    /// From the end of main until somebody should be told.
+    pub(super) end: Option<Duration>,
+}
+
 /// State of the running app; lives in the frame of [`run`], or in an `OwnLoop`, and is touched on the app thread only.
 pub(super) struct Root<'a> {
     main: RefCell<Option<Pin<Box<dyn Future<Output = ()> + 'a>>>>,
@@ -80,6 +95,9 @@ pub(super) struct Root<'a> {
     /// Who hears that nothing is open any more.
     runs_on: RunsOn,
     drained: Cell<bool>,
+    times: Times,
+    /// Drops main when its grace is over.
+    grace: RefCell<Option<Poller>>,
 }
 
 /// What drives SPDK's threads.
@@ -113,6 +131,11 @@ impl<'a> Root<'a> {
             drain: RefCell::new(None),
             runs_on: RunsOn::Reactors,
             drained: Cell::new(false),
+            times: Times {
+                grace: Duration::ZERO,
+                end: None,
+            },
+            grace: RefCell::new(None),
         }
     }
 
@@ -153,12 +176,35 @@ impl<'a> Root<'a> {
         self.begin_drain();
     }
 
-    /// Drops main, if it still runs, and ends the app in order.
+    /// Asked to stop: main ends itself, if it listens, or is dropped.
     fn stop(&self) {
+        signals::restore();
         if !self.started.get() {
             // SPDK is still starting, and its subsystems must not be torn down under it: `start` will see this.
+            log::warn("the app is to stop; SPDK still starts, and has to do that first");
             return self.stopped.set(true);
         }
+        if self.drain.borrow().is_some() || self.grace.borrow().is_some() {
+            return;
+        }
+        if !shutdown::request() {
+            return self.stop_now();
+        }
+        let root = (&raw const *self).cast::<Root<'static>>();
+        let grace = Poller::register(Some(self.times.grace), move || {
+            log::warn("the app was asked to stop, and its main did not end in time: it is dropped");
+            // SAFETY: as in `begin_drain`.
+            unsafe { &*root }.stop_now();
+            PollerStatus::Busy
+        });
+        match grace {
+            Ok(poller) => drop(self.grace.replace(Some(poller))),
+            Err(_) => self.stop_now(),
+        }
+    }
+
+    /// Drops main, if it still runs, and ends the app in order.
+    fn stop_now(&self) {
         let main = self.main.take();
         panic::contain("the destructor of main", || drop(main));
         self.begin_drain();
@@ -169,6 +215,8 @@ impl<'a> Root<'a> {
         if self.drain.borrow().is_some() {
             return;
         }
+        let grace = self.grace.take();
+        drop(grace);
         let root = (&raw const *self).cast::<Root<'static>>();
         let poller = Poller::register(Some(Duration::from_micros(100)), move || {
             // SAFETY: `root` is in the frame of `run`, which returns only after the reactors have stopped, and the
@@ -180,6 +228,11 @@ impl<'a> Root<'a> {
             poller: poller.ok(),
             phase: Cell::new(Phase::Exit),
             report_at: Cell::new(Instant::now() + REPORT_AFTER),
+            overdue_at: Cell::new(
+                self.times
+                    .end
+                    .and_then(|most| Instant::now().checked_add(most)),
+            ),
         };
         self.drain.replace(Some(drain));
     }
@@ -264,7 +317,25 @@ impl<'a> Root<'a> {
             }
             _ => false,
         };
-        if due {
+        let overdue = self.drain.borrow().as_ref().is_some_and(|drain| {
+            let overdue = drain
+                .overdue_at
+                .get()
+                .is_some_and(|at| Instant::now() >= at);
+            if overdue {
+                drain.overdue_at.set(None);
+            }
+            overdue
+        });
+        if overdue {
+            // From now on a signal ends the process.
+            signals::restore();
+            let open = open_names();
+            log::error(&format!(
+                "{}; waiting for them",
+                AppError::StillOpen { open }
+            ));
+        } else if due {
             log::warn(&format!(
                 "the app can't end yet; still open: {}",
                 open_names().join(", ")
@@ -288,6 +359,8 @@ struct Drain {
     poller: Option<Poller>,
     phase: Cell<Phase>,
     report_at: Cell<Instant>,
+    /// When that is to be an error; `None` when it was, or never is.
+    overdue_at: Cell<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -340,7 +413,7 @@ unsafe extern "C" fn start_callback(ctx: *mut c_void) {
             app_thread::open(home);
             root.started.set(true);
             match root.stopped.get() {
-                true => root.stop(),
+                true => root.stop_now(),
                 false => root.poll(),
             }
         }
