@@ -303,7 +303,7 @@ fn a_second_signal_ends_a_start_that_never_ends() {
             unsafe { spdk_rpc_register_method(c"test_never_answers".as_ptr(), never_answers, 3) };
             let _ = app()
             .config_json(
-                r#"{"subsystems": [{"subsystem": "bdev", "config": [{"method": "test_never_answers"}]}]}"#,
+                r#"{"subsystems": [{"subsystem": "bdev", "config": [{"method": "test_never_answers", "params": {}}]}]}"#,
             )
             .run(async |_spdk| ());
         },
@@ -329,7 +329,9 @@ fn reactors_sleep_in_interrupt_mode_or_the_version_is_named() {
                 let (res, buf) = ch.read(Lba(3), desc.alloc(Blocks(1)).unwrap()).await;
                 res.unwrap();
                 assert_eq!(buf[7], 9);
-                // The reactor sleeps, and a wake from a plain OS thread reaches it.
+                drop(ch);
+                desc.close().await;
+                // The channel polled. Now the reactor sleeps, and a wake from a plain OS thread reaches it.
                 // SAFETY: asks for the id of this OS thread.
                 let reactor = unsafe { libc::gettid() };
                 let slept = Arc::new(OnceLock::<bool>::new());

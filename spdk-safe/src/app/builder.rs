@@ -226,7 +226,7 @@ impl Builder {
     }
 
     /// Reactors sleep until something happens, instead of polling all the time: less speed, no busy cores. SPDK 21.01
-    /// and newer; which devices can do it depends on the version.
+    /// and newer. A thread does not sleep while it has a poller without a period, as channels of malloc bdevs have.
     pub fn interrupt_mode(mut self) -> Self {
         self.interrupt_mode = true;
         self
