@@ -4,15 +4,17 @@
 
 use std::future::Future;
 
-use spdk_safe::app::Builder;
+use spdk_safe::app::{Builder, OwnLoop, Shutdown};
 use spdk_safe::bdev::{BdevInfo, CloseDesc, Io, MallocBuilder, SharedDesc};
 use spdk_safe::env::AllocError;
 use spdk_safe::error::ThreadError;
+use spdk_safe::log::Line;
 use spdk_safe::module::{
     BdevModule, BlockDeviceBuilder, DataRequest, OtherRequest, RangeRequest, RegisteredBdev,
     Request, RequestData, ResetRequest, UnregisterBdev,
 };
 use spdk_safe::prelude::*;
+use spdk_safe::test::{Case, TestThread};
 use spdk_safe::thread::{Poller, ThreadBound};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -20,6 +22,9 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 assert_not_impl_any!(ThreadBound: Send, Sync);
 assert_not_impl_any!(Spdk: Send, Sync);
 assert_not_impl_any!(Poller: Send, Sync);
+assert_not_impl_any!(OwnLoop: Send, Sync, Clone);
+assert_not_impl_any!(Shutdown: Send, Sync);
+assert_not_impl_any!(Case: Send, Sync);
 assert_not_impl_any!(BdevDesc<ReadOnly>: Send, Sync);
 assert_not_impl_any!(BdevDesc<ReadWrite>: Send, Sync);
 assert_not_impl_any!(BdevDesc<ReadWrite, Claimed>: Send, Sync);
@@ -40,6 +45,8 @@ assert_not_impl_any!(RequestData: Send, Sync);
 assert_impl_all!(SharedDesc<ReadOnly>: Send, Sync, Clone);
 assert_impl_all!(SharedDesc<ReadWrite>: Send, Sync, Clone);
 assert_impl_all!(DmaBuf: Send, Sync);
+assert_impl_all!(TestThread: Send, Sync, Clone);
+assert_impl_all!(Line<'static>: Send, Sync, Clone);
 assert_impl_all!(RegisteredBdev: Send, Sync);
 assert_impl_all!(UnregisterBdev: Send, Sync);
 assert_impl_all!(BdevModule: Sync);
