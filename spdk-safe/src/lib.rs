@@ -71,8 +71,10 @@ pub use panic::contained_panics;
 #[cfg(feature = "spdk")]
 pub mod prelude {
     pub use crate::app::{App, Cores, LogLevel, Pools, Spdk};
+    #[cfg(feature = "bdev-malloc")]
+    pub use crate::bdev::MallocBdev;
     pub use crate::bdev::{
-        BdevDesc, Claimed, IoBuf, IoBufMut, IoChannel, MallocBdev, Opened, ReadOnly, ReadWrite,
+        BdevDesc, Claimed, IoBuf, IoBufMut, IoChannel, Opened, ReadOnly, ReadWrite,
     };
     pub use crate::env::DmaBuf;
     pub use crate::error::{

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use spdk_safe::app::yield_now;
+use spdk_safe::bdev::ClaimKind;
 use spdk_safe::bdev::SharedDesc;
 use spdk_safe::error::BdevError;
 use spdk_safe::module::{
@@ -89,7 +90,10 @@ fn a_request_has_what_its_type_has() {
         });
         let desc = BdevDesc::open(&spdk, "shape").read_write().unwrap();
         assert_eq!(desc.info().module, "rust_test");
-        assert!(!desc.info().unmap, "a device does what it says it supports");
+        assert!(
+            !desc.info().supports(IoType::Unmap),
+            "a device does what it says it supports"
+        );
         let ch = desc.channel().unwrap();
         ch.write(Lba(3), desc.alloc(Blocks(2)).unwrap())
             .await
@@ -334,14 +338,16 @@ fn d6_a_claim_keeps_writers_out_and_says_who_has_it() {
             error,
             ClaimError::Claimed {
                 name: "d6".into(),
-                by: "rust_test".into()
+                by: "rust_test".into(),
+                claim: Some(ClaimKind::ExclusiveWrite),
             }
         );
         assert_eq!(
             open().unwrap_err(),
             OpenError::Claimed {
                 name: "d6".into(),
-                by: "rust_test".into()
+                by: "rust_test".into(),
+                claim: Some(ClaimKind::ExclusiveWrite),
             }
         );
         BdevDesc::open(&spdk, "d6")

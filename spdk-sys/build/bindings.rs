@@ -31,15 +31,14 @@ const MEMORY: &[&str] = &["spdk_dma_(z?malloc|free)", "spdk_get_ticks(_hz)?"];
 
 /// Bdevs, as a client.
 const BDEVS: &[&str] = &[
-    "spdk_bdev_(close|desc_get_bdev|get_by_name|first|next)",
-    "spdk_bdev_get_(io_channel|name|product_name|block_size|num_blocks|buf_align|write_unit_size|md_size)",
-    "spdk_bdev_(io_type_supported|has_write_cache|is_md_separate|get_optimal_io_boundary)",
+    "spdk_bdev_(close|desc_get_bdev|get_by_name)",
+    "spdk_bdev_get_(io_channel|name|num_blocks)",
 ];
 
 const IO: &[&str] = &[
     "spdk_bdev_(readv|writev|comparev)_blocks(_with_md)?",
     "spdk_bdev_(comparev_and_writev|unmap|write_zeroes|flush)_blocks",
-    "spdk_bdev_(reset|abort|zcopy_end|free_io|queue_io_wait|get_acwu)",
+    "spdk_bdev_(abort|zcopy_end|free_io|queue_io_wait)",
     "spdk_bdev_io_get_iovec",
 ];
 

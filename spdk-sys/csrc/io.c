@@ -19,51 +19,6 @@ spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *
 #endif
 }
 
-uint32_t
-spdk_shim_bdev_io_types(struct spdk_bdev *bdev)
-{
-	const struct { enum spdk_bdev_io_type type; uint32_t bit; } plain[] = {
-		{ SPDK_BDEV_IO_TYPE_UNMAP, SPDK_SHIM_IO_UNMAP },
-		{ SPDK_BDEV_IO_TYPE_WRITE_ZEROES, SPDK_SHIM_IO_WRITE_ZEROES },
-		{ SPDK_BDEV_IO_TYPE_FLUSH, SPDK_SHIM_IO_FLUSH },
-		{ SPDK_BDEV_IO_TYPE_RESET, SPDK_SHIM_IO_RESET },
-		{ SPDK_BDEV_IO_TYPE_ZCOPY, SPDK_SHIM_IO_ZCOPY },
-		{ SPDK_BDEV_IO_TYPE_ABORT, SPDK_SHIM_IO_ABORT },
-#if SINCE(23, 1)
-		{ SPDK_BDEV_IO_TYPE_COPY, SPDK_SHIM_IO_COPY },
-#endif
-	};
-	bool read = spdk_bdev_io_type_supported(bdev, SPDK_BDEV_IO_TYPE_READ);
-	bool write = spdk_bdev_io_type_supported(bdev, SPDK_BDEV_IO_TYPE_WRITE);
-	uint32_t types = 0;
-	size_t i;
-
-	for (i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
-		if (spdk_bdev_io_type_supported(bdev, plain[i].type)) {
-			types |= plain[i].bit;
-		}
-	}
-	/* The bdev layer emulates these by reads and writes (B-46 to B-48, B-51). */
-	if (read) {
-		types |= SPDK_SHIM_IO_COMPARE;
-	}
-	if (read && write) {
-		types |= SPDK_SHIM_IO_COMPARE_AND_WRITE;
-	}
-#if SINCE(22, 9)
-	types |= SPDK_SHIM_IO_SEEK;
-#endif
-#if SINCE(23, 5)
-	if (read && write) {
-		types |= SPDK_SHIM_IO_COPY;
-	}
-#endif
-	if (bdev->fn_table->io_type_supported(bdev->ctxt, SPDK_BDEV_IO_TYPE_WRITE_ZEROES)) {
-		types |= SPDK_SHIM_IO_WRITE_ZEROES_NATIVE;
-	}
-	return types;
-}
-
 int
 spdk_shim_bdev_copy(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch, uint64_t dst, uint64_t src,
 		    uint64_t num_blocks, spdk_bdev_io_completion_cb cb, void *cb_arg)

@@ -12,20 +12,6 @@
 void spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *bdev,
 			    spdk_bdev_io_wait_cb cb_fn, void *cb_arg, bool unblocks);
 
-/* Which kinds of I/O a bdev takes, by the bdev layer's emulation or itself. */
-#define SPDK_SHIM_IO_UNMAP		0x001u
-#define SPDK_SHIM_IO_WRITE_ZEROES	0x002u
-#define SPDK_SHIM_IO_FLUSH		0x004u
-#define SPDK_SHIM_IO_RESET		0x008u
-#define SPDK_SHIM_IO_COMPARE		0x010u
-#define SPDK_SHIM_IO_COMPARE_AND_WRITE	0x020u
-#define SPDK_SHIM_IO_COPY		0x040u
-#define SPDK_SHIM_IO_ZCOPY		0x080u
-#define SPDK_SHIM_IO_SEEK		0x100u
-#define SPDK_SHIM_IO_ABORT		0x200u
-#define SPDK_SHIM_IO_WRITE_ZEROES_NATIVE	0x400u
-uint32_t spdk_shim_bdev_io_types(struct spdk_bdev *bdev);
-
 /* 23.01 and newer, else -ENOTSUP. */
 int spdk_shim_bdev_copy(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch, uint64_t dst, uint64_t src,
 			uint64_t num_blocks, spdk_bdev_io_completion_cb cb, void *cb_arg);

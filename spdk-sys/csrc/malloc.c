@@ -53,44 +53,80 @@ void delete_malloc_disk(struct spdk_bdev *bdev, spdk_delete_malloc_complete cb_f
 SIZE_IS(struct malloc_bdev_opts, 72);
 
 int
-spdk_shim_malloc_create(const struct spdk_shim_malloc_opts *opts, struct spdk_bdev **bdev)
+spdk_shim_malloc_create(const struct spdk_shim_malloc_opts *opts, struct spdk_shim_needs *needs)
 {
-	*bdev = NULL;
+	struct spdk_bdev *bdev = NULL;
+
+#if !SINCE(22, 1)
+	if (opts->optimal_io_boundary != 0) {
+		return SPDK_SHIM_NEEDS(needs, "the I/O boundary of a malloc bdev", "22.01");
+	}
+#endif
+#if !SINCE(23, 1)
+	if (opts->md_size != 0) {
+		return SPDK_SHIM_NEEDS(needs, "metadata of a malloc bdev", "23.01");
+	}
+#endif
+#if !SINCE(23, 5)
+	if (opts->physical_block_size != 0) {
+		return SPDK_SHIM_NEEDS(needs, "the physical block size of a malloc bdev", "23.05");
+	}
+#endif
+#if !SINCE(26, 1)
+	if (opts->numa_id >= 0) {
+		return SPDK_SHIM_NEEDS(needs, "the NUMA node of a malloc bdev", "26.01");
+	}
+#endif
+
 #if SINCE(23, 1)
 	struct malloc_bdev_opts malloc_opts;
 
 	memset(&malloc_opts, 0, sizeof(malloc_opts));
 	malloc_opts.name = (char *)opts->name;	/* copied by create_malloc_disk() */
+	if (opts->uuid != NULL) {
+		memcpy(&malloc_opts.uuid, opts->uuid, sizeof(malloc_opts.uuid));
+	}
 	malloc_opts.num_blocks = opts->num_blocks;
 	malloc_opts.block_size = opts->block_size;
 	malloc_opts.optimal_io_boundary = opts->optimal_io_boundary;
-#if SINCE(26, 1)
-	malloc_opts.numa_id = -1;	/* any */
+	malloc_opts.md_size = opts->md_size;
+	malloc_opts.md_interleave = opts->md_interleave;
+	malloc_opts.dif_type = (enum spdk_dif_type)opts->dif_type;
+	malloc_opts.dif_is_head_of_md = opts->dif_at_head;
+#if SINCE(23, 5)
+	malloc_opts.physical_block_size = opts->physical_block_size;
 #endif
-	return create_malloc_disk(bdev, &malloc_opts);
-#elif SINCE(22, 1)
-	return create_malloc_disk(bdev, opts->name, NULL, opts->num_blocks, opts->block_size,
-				  opts->optimal_io_boundary);
+#if SINCE(26, 1)
+	malloc_opts.numa_id = opts->numa_id;	/* -1: any */
+#endif
+	return create_malloc_disk(&bdev, &malloc_opts);
 #else
-	if (opts->optimal_io_boundary != 0) {
-		return -ENOTSUP;
+	struct spdk_uuid uuid;
+
+	if (opts->uuid != NULL) {
+		memcpy(&uuid, opts->uuid, sizeof(uuid));
 	}
-	return create_malloc_disk(bdev, opts->name, NULL, opts->num_blocks, opts->block_size);
+#if SINCE(22, 1)
+	return create_malloc_disk(&bdev, opts->name, opts->uuid != NULL ? &uuid : NULL, opts->num_blocks,
+				  opts->block_size, opts->optimal_io_boundary);
+#else
+	return create_malloc_disk(&bdev, opts->name, opts->uuid != NULL ? &uuid : NULL, opts->num_blocks,
+				  opts->block_size);
+#endif
 #endif
 }
 
 int
 spdk_shim_malloc_delete(const char *name, void (*cb_fn)(void *cb_arg, int rc), void *cb_arg)
 {
-	struct spdk_bdev *bdev = spdk_bdev_get_by_name(name);
-
-	/* Old versions call back at once, before they have looked at the module. */
-	if (bdev == NULL || strcmp(spdk_bdev_get_product_name(bdev), "Malloc disk") != 0) {
-		return -ENODEV;
-	}
 #if SINCE(22, 5)
 	delete_malloc_disk(name, cb_fn, cb_arg);
 #else
+	struct spdk_bdev *bdev = spdk_bdev_get_by_name(name);
+
+	if (bdev == NULL) {
+		return -ENODEV;
+	}
 	delete_malloc_disk(bdev, cb_fn, cb_arg);
 #endif
 	return 0;
@@ -99,9 +135,8 @@ spdk_shim_malloc_delete(const char *name, void (*cb_fn)(void *cb_arg, int rc), v
 #else
 
 int
-spdk_shim_malloc_create(const struct spdk_shim_malloc_opts *opts, struct spdk_bdev **bdev)
+spdk_shim_malloc_create(const struct spdk_shim_malloc_opts *opts, struct spdk_shim_needs *needs)
 {
-	*bdev = NULL;
 	return -ENOTSUP;
 }
 

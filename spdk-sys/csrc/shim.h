@@ -9,13 +9,21 @@
 #ifndef SPDK_SHIM_H
 #define SPDK_SHIM_H
 
+#include "aio.h"
 #include "app.h"
+#include "claim.h"
 #include "client.h"
+#include "delay.h"
+#include "error.h"
+#include "info.h"
 #include "io.h"
 #include "log.h"
 #include "malloc.h"
 #include "module.h"
+#include "null.h"
 #include "own_loop.h"
+#include "passthru.h"
+#include "reset.h"
 #include "thread.h"
 
 #endif

@@ -55,15 +55,11 @@ impl BlockDevice for Mirror {
     }
 
     fn supports(&self, io: IoType) -> bool {
-        let every = |has: fn(&spdk_safe::bdev::BdevInfo) -> bool| {
-            self.legs.iter().all(|leg| has(leg.info()))
-        };
         match io {
             IoType::Read | IoType::Write => true,
-            IoType::Unmap => every(|info| info.unmap),
-            IoType::WriteZeroes => every(|info| info.write_zeroes),
-            IoType::Flush => every(|info| info.flush),
-            IoType::Reset => every(|info| info.reset),
+            IoType::Unmap | IoType::WriteZeroes | IoType::Flush | IoType::Reset => {
+                self.legs.iter().all(|leg| leg.info().supports(io))
+            }
             _ => false,
         }
     }

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::IoTypes;
 use super::core::DescCore;
 use super::op::Op;
 use super::wait::WaitQueues;
@@ -73,8 +74,8 @@ pub(super) struct ChannelCore {
     id: u64,
     /// What the link follows to this core: null before the core is dropped.
     slot: Arc<AtomicPtr<Self>>,
-    /// What the bdev takes, as `SPDK_SHIM_IO_*`.
-    types: u32,
+    /// What the bdev takes.
+    types: IoTypes,
     pub(super) block_size: u32,
     /// log2 of the block size, if it is a power of two.
     block_shift: Option<u32>,
@@ -120,25 +121,22 @@ impl ChannelCore {
                 name: desc.info.name.clone(),
             });
         }
-        let bdev = desc.bdev().as_ptr();
         let info = &desc.info;
-        // SAFETY: the bdev has an open descriptor; it is only read.
-        let types = unsafe { spdk_sys::spdk_shim_bdev_io_types(bdev) };
-        // SAFETY: as above.
-        let atomic_unit = unsafe { spdk_sys::spdk_bdev_get_acwu(bdev) };
-        // SAFETY: as above.
-        let separate = unsafe { spdk_sys::spdk_bdev_is_md_separate(bdev) };
         // INVARIANT: fresh from SPDK, on `home`, and linked.
         let core = Rc::new(Self {
-            types,
+            types: info.io_types,
             block_size: info.block_size,
             block_shift: info
                 .block_size
                 .is_power_of_two()
                 .then(|| info.block_size.trailing_zeros()),
             align: info.align.max(1),
-            atomic_unit: Blocks(atomic_unit.into()),
-            metadata_size: if separate { info.metadata_size } else { 0 },
+            atomic_unit: Blocks(info.acwu.into()),
+            metadata_size: if info.metadata_interleaved {
+                0
+            } else {
+                info.metadata_size
+            },
             regions: RefCell::default(),
             desc: Arc::clone(desc),
             home,
@@ -180,24 +178,7 @@ impl ChannelCore {
     /// Whether the bdev takes such I/O. Emulation counts.
     #[inline]
     pub(super) fn supports(&self, io: IoType) -> bool {
-        let bit = match io {
-            IoType::Read | IoType::Write => return true,
-            // The emulation writes whole blocks from a buffer of 1 MiB, and overruns it with larger ones.
-            IoType::WriteZeroes if self.block_size > 1 << 20 => {
-                spdk_sys::SPDK_SHIM_IO_WRITE_ZEROES_NATIVE
-            }
-            IoType::Unmap => spdk_sys::SPDK_SHIM_IO_UNMAP,
-            IoType::WriteZeroes => spdk_sys::SPDK_SHIM_IO_WRITE_ZEROES,
-            IoType::Flush => spdk_sys::SPDK_SHIM_IO_FLUSH,
-            IoType::Reset => spdk_sys::SPDK_SHIM_IO_RESET,
-            IoType::Compare => spdk_sys::SPDK_SHIM_IO_COMPARE,
-            IoType::CompareAndWrite => spdk_sys::SPDK_SHIM_IO_COMPARE_AND_WRITE,
-            IoType::Copy => spdk_sys::SPDK_SHIM_IO_COPY,
-            IoType::ZeroCopy => spdk_sys::SPDK_SHIM_IO_ZCOPY,
-            IoType::SeekData | IoType::SeekHole => spdk_sys::SPDK_SHIM_IO_SEEK,
-            IoType::Abort => spdk_sys::SPDK_SHIM_IO_ABORT,
-        };
-        self.types & bit != 0
+        self.types.contains(io)
     }
 
     /// How many blocks `len` bytes are; `None` if that is not a whole number.

@@ -13,14 +13,16 @@
 //! [`DescCore::settle`] alone, and only when there is neither holder (or the bdev was removed) nor channel; it is
 //! then closed on the app thread, which is where descriptors are opened.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 
 use super::channel_core::ChannelLink;
+use super::claim::Claim;
 use super::info::BdevInfo;
+use super::lookup;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError};
 use crate::module::BdevModule;
 use crate::panic::{contain, wake_all};
@@ -81,7 +83,8 @@ impl DescCore {
         let not_found = || OpenError::NotFound {
             name: name.to_owned(),
         };
-        let c_name = CString::new(name).map_err(|_| not_found())?;
+        // SAFETY: this is the app thread.
+        let c_name = unsafe { lookup::resolve(name) }.ok_or_else(not_found)?;
         let events = Arc::new(EventSink::default());
         let mut raw = ptr::null_mut();
         let sink = Arc::as_ptr(&events).cast_mut().cast();
@@ -99,10 +102,14 @@ impl DescCore {
         if let Err(errno) = Errno::check(rc) {
             return Err(match errno.code() {
                 libc::ENODEV => not_found(),
-                libc::EPERM => OpenError::Claimed {
-                    name: name.to_owned(),
-                    by: claimed_by(&c_name).unwrap_or_else(|| "(unknown)".into()),
-                },
+                libc::EPERM => {
+                    let claim = claim_of(&c_name);
+                    OpenError::Claimed {
+                        name: name.to_owned(),
+                        by: holder(&claim),
+                        claim: claim.map(|claim| claim.kind),
+                    }
+                }
                 _ => OpenError::Refused {
                     name: name.to_owned(),
                     errno,
@@ -173,12 +180,15 @@ impl DescCore {
                 self.state().claimed = true;
                 Ok(())
             }
-            Err(errno) if errno.code() == libc::EPERM => Err(ClaimError::Claimed {
-                name: name(),
+            Err(errno) if errno.code() == libc::EPERM => {
                 // SAFETY: the bdev has an open descriptor, on this thread.
-                by: unsafe { claim_holder(self.bdev.as_ptr()) }
-                    .unwrap_or_else(|| "(unknown)".into()),
-            }),
+                let claim = unsafe { Claim::read(self.bdev.as_ptr()) };
+                Err(ClaimError::Claimed {
+                    name: name(),
+                    by: holder(&claim),
+                    claim: claim.map(|claim| claim.kind),
+                })
+            }
             Err(errno) => Err(ClaimError::Refused {
                 name: name(),
                 errno,
@@ -369,27 +379,21 @@ fn cores() -> Vec<Arc<DescCore>> {
     list.iter().filter_map(Weak::upgrade).collect()
 }
 
-/// Who holds the claim of the bdev named `name`. On the app thread.
-fn claimed_by(name: &std::ffi::CStr) -> Option<String> {
+/// The claim of the bdev named `name`. On the app thread.
+fn claim_of(name: &CStr) -> Option<Claim> {
     // SAFETY: `name` lives across the call, on the app thread.
     let bdev = unsafe { spdk_sys::spdk_bdev_get_by_name(name.as_ptr()) };
     if bdev.is_null() {
         return None;
     }
     // SAFETY: bdevs go away on the app thread alone, and not while we are on it.
-    unsafe { claim_holder(bdev) }
+    unsafe { Claim::read(bdev) }
 }
 
-/// # Safety
-///
-/// `bdev` is registered, and the app thread is current.
-unsafe fn claim_holder(bdev: *mut spdk_sys::spdk_bdev) -> Option<String> {
-    // SAFETY: by this function's contract.
-    let name = unsafe { spdk_sys::spdk_shim_bdev_claimed_by(bdev) };
-    if name.is_null() {
-        return None;
-    }
-    // SAFETY: a module's name is a NUL-terminated string that lives as long as the process.
-    let name = unsafe { std::ffi::CStr::from_ptr(name) };
-    Some(name.to_string_lossy().into_owned())
+/// Who holds `claim`, for an error.
+fn holder(claim: &Option<Claim>) -> String {
+    claim
+        .as_ref()
+        .map_or("(unknown)", |claim| claim.by.as_str())
+        .to_owned()
 }

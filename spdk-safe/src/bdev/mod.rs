@@ -10,7 +10,8 @@
 //! | [`Io`] | one `spdk_bdev_io`, from submission to `spdk_bdev_free_io` |
 //! | [`IoBuf`], [`IoBufMut`] | `struct iovec *`, and whose memory it is |
 //! | [`Batch`], [`Zcopy`], [`Sequential`] | `spdk_bdev_abort`, `spdk_bdev_zcopy_start`; sugar |
-//! | [`MallocBdev`] | `create_malloc_disk`, `delete_malloc_disk` |
+//! | [`list`], [`find`], [`BdevInfo`] | `spdk_for_each_bdev`, and what SPDK says of a bdev |
+//! | [`MallocBdev`] and its like | `create_malloc_disk`, `delete_malloc_disk` and theirs |
 //!
 //! What holds what up (an arrow keeps its target alive; the closing of a descriptor waits for all of it):
 //!
@@ -22,34 +23,58 @@
 
 mod abort;
 mod buf;
+#[cfg(any(
+    feature = "bdev-aio",
+    feature = "bdev-delay",
+    feature = "bdev-error",
+    feature = "bdev-malloc",
+    feature = "bdev-null",
+    feature = "bdev-passthru"
+))]
+mod builders;
 mod channel;
 mod channel_core;
 mod check;
+mod claim;
 mod core;
 mod data;
 mod desc;
 mod info;
 mod io;
-mod malloc;
+mod io_types;
+mod lookup;
 mod op;
 mod payload;
 mod sequential;
+mod uuid;
 mod wait;
 mod zcopy;
 
 pub use abort::{Aborts, Batch};
 pub use buf::{IoBuf, IoBufMut, Pieces};
+#[cfg(any(
+    feature = "bdev-aio",
+    feature = "bdev-delay",
+    feature = "bdev-error",
+    feature = "bdev-malloc",
+    feature = "bdev-null",
+    feature = "bdev-passthru"
+))]
+pub use builders::*;
 pub use channel::IoChannel;
+pub use claim::{Claim, ClaimKind};
 pub use data::{CompareWrite, IoData, WithMetadata};
 pub use desc::{
     BdevDesc, Claimed, CloseDesc, DescMode, DescState, OpenBdev, Opened, ReadOnly, ReadWrite,
     SharedDesc, Unclaimed, Writable,
 };
-pub use info::BdevInfo;
+pub use info::{BdevInfo, Dif, DifType, Limits, Zones};
 pub use io::Io;
-pub use malloc::{MallocBdev, MallocBuilder};
+pub use io_types::IoTypes;
+pub use lookup::{find, list};
 pub use op::Outcome;
 pub use sequential::Sequential;
+pub use uuid::{ParseUuidError, Uuid};
 pub use zcopy::Zcopy;
 
 pub(crate) use self::core::{open_descriptors, open_names, revoke_all};

@@ -462,7 +462,7 @@ fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
             spdk_sys::spdk_bdev_flush_blocks(desc, raw, lba, blocks, done, arg)
         },
         // SAFETY: as above.
-        IoType::Reset => unsafe { spdk_sys::spdk_bdev_reset(desc, raw, done, arg) },
+        IoType::Reset => unsafe { spdk_sys::spdk_shim_bdev_reset(desc, raw, done, arg) },
         // SAFETY: as above; both ranges were checked.
         IoType::Copy => unsafe {
             spdk_sys::spdk_shim_bdev_copy(desc, raw, lba, ask.other, blocks, done, arg)

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::{Errno, ThreadError};
+use super::{Errno, IoType, ThreadError};
+use crate::bdev::ClaimKind;
 
 /// Why a bdev was not created or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -11,8 +12,10 @@ pub enum BdevError {
     /// Made on the wrong thread.
     #[error(transparent)]
     Thread(#[from] ThreadError),
-    /// Empty, or with a NUL byte inside. Choose another name.
-    #[error("{name:?} can't be the name of a bdev (it is empty or holds a NUL byte)")]
+    /// Empty, longer than 255 bytes, or with a NUL byte inside. Choose another name.
+    #[error(
+        "{name:?} can't be the name of a bdev (it is empty, longer than 255 bytes, or holds a NUL byte)"
+    )]
     Name {
         /// What was given.
         name: String,
@@ -28,6 +31,82 @@ pub enum BdevError {
     NotFound {
         /// What was given.
         name: String,
+    },
+    /// Somebody has it open, and it can't shrink then. Have it closed first.
+    #[error("bdev {name:?} can't shrink while somebody has it open")]
+    InUse {
+        /// The bdev.
+        name: String,
+    },
+    /// It is being deleted already, by somebody else. Wait until it is gone.
+    #[error("bdev {name:?} is being deleted already")]
+    Deleting {
+        /// The bdev.
+        name: String,
+    },
+    /// A bdev of that name went away with its base, and SPDK will make it again as soon as the base is back. Bring
+    /// the base back and delete the bdev, or choose another name.
+    #[error(
+        "bdev {name:?} went away with its base, and SPDK makes it again when the base is back; bring the base back \
+         and delete the bdev, or choose another name"
+    )]
+    Awaited {
+        /// What was given.
+        name: String,
+    },
+    /// The bdev that it was to stand on is not there, or is being removed. Create the base first.
+    #[error("bdev {name:?} can't stand on {base:?}: there is no such bdev, or it is being removed")]
+    NoBase {
+        /// The bdev that was to be.
+        name: String,
+        /// Its base.
+        base: String,
+    },
+    /// The bdev that it was to stand on is claimed. Delete what uses it, or choose another base.
+    #[error(
+        "bdev {name:?} can't stand on {base:?}, which is claimed by module {by:?}; delete what uses it, or choose \
+         another base"
+    )]
+    BaseClaimed {
+        /// The bdev that was to be.
+        name: String,
+        /// Its base.
+        base: String,
+        /// Who holds the claim.
+        by: String,
+        /// Which claim, if SPDK says so.
+        claim: Option<ClaimKind>,
+    },
+    /// The file can't be used: the errno says why.
+    #[error("bdev {name:?} can't use the file {path:?}: {errno}")]
+    File {
+        /// The bdev that was to be.
+        name: String,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// Error bdevs can't do this to I/O of this type. Inject it into one that the text names.
+    #[error("{fault} can't be injected into {io}, only into {allowed}")]
+    Inject {
+        /// What was to happen.
+        fault: &'static str,
+        /// To which I/O.
+        io: IoType,
+        /// Into what it can be injected.
+        allowed: &'static str,
+    },
+    /// The SPDK that the program is linked with can't do it. Link it with a newer one, or leave it out.
+    #[error(
+        "{what} needs SPDK {needs}, and this is {}",
+        crate::app::spdk_version()
+    )]
+    TooOld {
+        /// What was asked for.
+        what: &'static str,
+        /// The first version that can do it.
+        needs: &'static str,
     },
     /// A size that can't be: the text says what would do.
     #[error("bdev {name:?}: {what} is {got}, which must be {allowed}")]
@@ -80,13 +159,16 @@ pub enum OpenError {
     },
     /// It is claimed, so it can't be opened for writing. Open it read-only, or delete what uses it.
     #[error(
-        "bdev {name:?} is claimed for writing by module {by:?}; open it read-only, or delete what uses it"
+        "bdev {name:?} is claimed by module {by:?}{}; open it read-only, or delete what uses it",
+        in_parentheses(*claim)
     )]
     Claimed {
         /// What was asked for.
         name: String,
         /// Who holds the claim, if SPDK says so.
         by: String,
+        /// Which claim, if SPDK says so.
+        claim: Option<ClaimKind>,
     },
     /// SPDK refused otherwise.
     #[error("SPDK can't open bdev {name:?}: {errno}")]
@@ -107,13 +189,16 @@ pub enum ClaimError {
     Thread(#[from] ThreadError),
     /// Somebody has it already. Delete what uses it, or pick another bdev.
     #[error(
-        "bdev {name:?} is claimed for writing by module {by:?}; delete what uses it, or pick another bdev"
+        "bdev {name:?} is claimed by module {by:?}{}; delete what uses it, or pick another bdev",
+        in_parentheses(*claim)
     )]
     Claimed {
         /// The bdev.
         name: String,
-        /// Who holds the claim.
+        /// Who holds the claim, if SPDK says so.
         by: String,
+        /// Which claim, if SPDK says so.
+        claim: Option<ClaimKind>,
     },
     /// The bdev was removed meanwhile.
     #[error("bdev {name:?} was removed")]
@@ -169,4 +254,8 @@ pub enum ChannelError {
     /// A device of ours can't make one, in its own words.
     #[error("{0}")]
     Device(String),
+}
+
+fn in_parentheses(claim: Option<ClaimKind>) -> String {
+    claim.map_or_else(String::new, |kind| format!(" (claim: {kind})"))
 }
