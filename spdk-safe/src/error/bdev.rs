@@ -64,8 +64,8 @@ pub enum BdevError {
     },
     /// The bdev that it was to stand on is claimed. Delete what uses it, or choose another base.
     #[error(
-        "bdev {name:?} can't stand on {base:?}, which is claimed by module {by:?}; delete what uses it, or choose \
-         another base"
+        "bdev {name:?} can't stand on {base:?}, which is {}; delete what uses it, or choose another base",
+        claimed(by, *claim)
     )]
     BaseClaimed {
         /// The bdev that was to be.
@@ -159,8 +159,8 @@ pub enum OpenError {
     },
     /// It is claimed, so it can't be opened for writing. Open it read-only, or delete what uses it.
     #[error(
-        "bdev {name:?} is claimed by module {by:?}{}; open it read-only, or delete what uses it",
-        in_parentheses(*claim)
+        "bdev {name:?} is {}; open it read-only, or delete what uses it",
+        claimed(by, *claim)
     )]
     Claimed {
         /// What was asked for.
@@ -189,8 +189,8 @@ pub enum ClaimError {
     Thread(#[from] ThreadError),
     /// Somebody has it already. Delete what uses it, or pick another bdev.
     #[error(
-        "bdev {name:?} is claimed by module {by:?}{}; delete what uses it, or pick another bdev",
-        in_parentheses(*claim)
+        "bdev {name:?} is {}; delete what uses it, or pick another bdev",
+        claimed(by, *claim)
     )]
     Claimed {
         /// The bdev.
@@ -256,6 +256,10 @@ pub enum ChannelError {
     Device(String),
 }
 
-fn in_parentheses(claim: Option<ClaimKind>) -> String {
-    claim.map_or_else(String::new, |kind| format!(" (claim: {kind})"))
+/// Who has claimed a bdev, and how.
+fn claimed(by: &str, claim: Option<ClaimKind>) -> String {
+    let against = claim == Some(ClaimKind::ReadManyWriteNone);
+    let what = if against { "against" } else { "for" };
+    let kind = claim.map_or_else(String::new, |kind| format!(" (claim: {kind})"));
+    format!("claimed {what} writing by module {by:?}{kind}")
 }
