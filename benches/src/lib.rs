@@ -1,3 +1,5 @@
-//! What the benchmarks measure, apart from how: the same work for each executor.
+//! What the benchmarks measure, apart from how: the same work for each contender.
 
+#[cfg(feature = "spdk")]
+pub mod client;
 pub mod exec;

@@ -38,6 +38,8 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=csrc");
     let config = Config::from_env()?;
     emit_version(config.version);
+    // Where the headers are, for dependents that compile C of their own (`DEP_SPDK_INCLUDE`).
+    println!("cargo::metadata=include={}", config.include.display());
     bindings::generate(&config)?;
     bindings::compile_shim(&config)?;
     if let Some(spdk) = &config.spdk {
