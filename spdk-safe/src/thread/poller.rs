@@ -44,8 +44,9 @@ struct Inner {
     /// Whether it is to be paused. From inside the closure SPDK is told when that returns: 20.07 takes a poller that is
     /// paused and unregistered in its own callback off the wrong list.
     paused: Cell<bool>,
-    /// Touched only by `poll_callback`, which does not nest: `running` says so.
-    closure: UnsafeCell<Box<dyn FnMut() -> PollerStatus>>,
+    /// Touched only where `running` was false: by `poll_callback`, which does not nest, and by `drop_closure`.
+    /// Gone when the poller is not registered any more.
+    closure: UnsafeCell<Option<Box<dyn FnMut() -> PollerStatus>>>,
     running: Cell<bool>,
     faulted: Cell<bool>,
 }
@@ -104,7 +105,7 @@ impl Poller {
             home,
             name: name.to_owned(),
             paused: Cell::new(false),
-            closure: UnsafeCell::new(closure),
+            closure: UnsafeCell::new(Some(closure)),
             running: Cell::new(false),
             faulted: Cell::new(false),
         });
@@ -233,6 +234,18 @@ impl Inner {
         // SAFETY: by the type invariant SPDK owned one strong count, and it has let go of the pointer.
         // `poll_callback`, if it is below us on the stack, holds a count of its own.
         unsafe { Rc::decrement_strong_count(ptr::from_ref(self)) };
+        self.drop_closure();
+    }
+
+    /// Drops the closure with what it has captured, also if somebody has forgotten the handle. Not from inside of it:
+    /// `poll_callback` does it then.
+    fn drop_closure(&self) {
+        if self.running.get() {
+            return;
+        }
+        // SAFETY: nothing runs the closure, and nobody else has a reference to it.
+        let closure = unsafe { &mut *self.closure.get() }.take();
+        contain("the destructor of a poller", || drop(closure));
     }
 }
 
@@ -258,19 +271,19 @@ unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
     let status = contain("a poller", || {
         // SAFETY: `running` was false, so no other call is inside the closure; only this function touches it.
         let closure = unsafe { &mut *inner.closure.get() };
-        closure()
+        closure.as_mut().map(|closure| closure())
     });
     inner.running.set(false);
     if status.is_none() {
         inner.faulted.set(true);
         inner.unregister();
     }
-    if inner.paused.get() {
+    if inner.raw.get().is_null() {
+        inner.drop_closure();
+    } else if inner.paused.get() {
         inner.tell_paused();
     }
-    // The closure may go here, with what it has captured.
-    contain("the destructor of a poller", || drop(inner));
-    i32::from(status == Some(PollerStatus::Busy))
+    i32::from(status.flatten() == Some(PollerStatus::Busy))
 }
 
 impl std::fmt::Debug for Poller {

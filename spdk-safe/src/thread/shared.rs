@@ -27,6 +27,10 @@ use crate::sync::lock;
 /// How long a thread may take to exit before what it still holds is reported, again and again.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 
+/// How long SPDK may take to destroy a thread that has nothing of ours. After 5 s it forces it out; one that still has
+/// somebody's poller then is never destroyed while reactors run.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
+
 /// See the module's page.
 ///
 /// # Invariants
@@ -48,6 +52,7 @@ pub(super) struct Shared {
     /// SPDK had no room for the message that runs a pass; the app thread tries again.
     is_late: AtomicBool,
     report_at: Mutex<Option<Instant>>,
+    left_at: Mutex<Option<Instant>>,
     /// Woken when it is gone.
     joining: Mutex<Vec<Waker>>,
 }
@@ -92,6 +97,7 @@ impl Shared {
             phase: AtomicU8::new(Phase::Open as u8),
             is_late: AtomicBool::new(false),
             report_at: Mutex::new(None),
+            left_at: Mutex::new(None),
             joining: Mutex::default(),
         });
         shared.gate.open();
@@ -275,6 +281,7 @@ impl Shared {
         self.gate.close();
         local::forget(self.raw);
         drop(self.mailbox.seal());
+        *lock(&self.left_at) = Some(Instant::now());
         self.set_phase(Phase::Left);
         // SAFETY: this is the thread, and it exists; nobody sends to it, since the gate is closed.
         unsafe { spdk_sys::spdk_thread_exit(self.raw.as_ptr()) };
@@ -315,14 +322,25 @@ impl Shared {
             }
             Phase::Left => {
                 // SAFETY: only looks the id up, under SPDK's lock. A thread that was destroyed is not found.
-                if !unsafe { spdk_sys::spdk_thread_get_by_id(self.id.get()) }.is_null() {
+                let is_there = !unsafe { spdk_sys::spdk_thread_get_by_id(self.id.get()) }.is_null();
+                if is_there && !self.is_overdue() {
                     return true;
+                }
+                if is_there {
+                    crate::log::error(&format!(
+                        "SPDK thread {:?} was forced out with a poller or channel of somebody else's, which leaks",
+                        self.name
+                    ));
                 }
                 self.gone();
                 false
             }
             Phase::Gone => false,
         }
+    }
+
+    fn is_overdue(&self) -> bool {
+        lock(&self.left_at).is_some_and(|at| at.elapsed() >= GIVE_UP_AFTER)
     }
 
     fn gone(&self) {

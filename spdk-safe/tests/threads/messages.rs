@@ -1,58 +1,18 @@
-//! SPDK threads: several on one reactor (MISUSE T2 to T15).
+//! Messages and calls: T5 to T8, T13, T15.
 
-use std::future::Future;
-use std::num::NonZeroU64;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 
 use spdk_safe::app::yield_now;
 use spdk_safe::error::{
     CallError, CoresError, JoinError, ThreadCreateError, ThreadError, TrySendError,
 };
 use spdk_safe::prelude::*;
-use spdk_safe::test::Harness;
-use spdk_safe::thread::{self, Migratable, current_id};
+use spdk_safe::thread;
 
-static SPDK: Harness = Harness::new(&[]);
-
-async fn pinned(spdk: &Spdk, name: &str) -> Thread {
-    Thread::builder(name).create(spdk).await.unwrap()
-}
-
-async fn migratable(spdk: &Spdk, name: &str) -> Thread<Migratable> {
-    let cores = Cores::of_reactors(spdk).unwrap();
-    let builder = Thread::builder(name).migratable(cores);
-    builder.create(spdk).await.unwrap()
-}
-
-fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-fn here() -> u64 {
-    current_id().map_or(0, NonZeroU64::get)
-}
-
-/// Waits on a plain OS thread.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
+use crate::{SPDK, block_on, here, migratable, pinned, poll_once};
 
 #[test]
 fn calls_run_on_their_thread_and_give_their_results() {
