@@ -1,101 +1,17 @@
 //! Executors on several SPDK threads, on one OS thread and on two. One test, since DPDK initialises once per process.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::{CString, c_void};
+use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::time::Duration;
 
 use spdk_exec::spdk::{Attached, attach};
-use spdk_exec::{RemoteSpawner, yield_now};
+use spdk_exec::{RemoteSpawner, sleep, yield_now};
 use spdk_safe::app::{App, Cores, LogLevel, Pools};
-use spdk_safe::thread::current_id;
+use spdk_safe::error::{JoinError, ThreadError};
+use spdk_safe::thread::{Thread, current_id, spawn_local};
 use spdk_safe::units::Mib;
-
-thread_local! {
-    /// The handle of each SPDK thread on this OS thread, kept until the thread ends or the test drops it.
-    static HANDLES: RefCell<Vec<(NonZeroU64, Attached)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// An SPDK thread made for the test. (`spdk-safe` has no threads of its own yet.)
-struct TestThread {
-    raw: *mut spdk_sys::spdk_thread,
-    id: u64,
-}
-
-impl TestThread {
-    fn new(name: &str, core: u32) -> Self {
-        let name = CString::new(name).unwrap();
-        // SAFETY: allocates.
-        let set = unsafe { spdk_sys::spdk_cpuset_alloc() };
-        // SAFETY: the set was just made.
-        unsafe { spdk_sys::spdk_cpuset_set_cpu(set, core, true) };
-        // SAFETY: the app runs; the set and the name are copied.
-        let raw = unsafe { spdk_sys::spdk_thread_create(name.as_ptr(), set) };
-        // SAFETY: ours, and not used any more.
-        unsafe { spdk_sys::spdk_cpuset_free(set) };
-        assert!(!raw.is_null());
-        // SAFETY: the thread exists.
-        let id = unsafe { spdk_sys::spdk_thread_get_id(raw) };
-        Self { raw, id }
-    }
-
-    /// Runs `job` on the thread, and waits for its result while the app goes on.
-    async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        unsafe extern "C" fn call(ctx: *mut c_void) {
-            // SAFETY: `run` made the pointer so, and each message is delivered once.
-            let job = unsafe { Box::from_raw(ctx.cast::<Box<dyn FnOnce()>>()) };
-            job();
-        }
-        let (send, result) = mpsc::channel();
-        let job: Box<dyn FnOnce()> = Box::new(move || send.send(job()).unwrap());
-        // SAFETY: the thread has not exited.
-        let rc = unsafe {
-            spdk_sys::spdk_thread_send_msg(
-                self.raw,
-                Some(call),
-                Box::into_raw(Box::new(job)).cast(),
-            )
-        };
-        assert_eq!(rc, 0);
-        loop {
-            if let Ok(value) = result.try_recv() {
-                return value;
-            }
-            spdk_safe::app::yield_now().await;
-        }
-    }
-
-    /// Attaches an executor, and gives the half of it that travels.
-    async fn attach(&self) -> RemoteSpawner {
-        self.run(|| {
-            let handle = attach().unwrap();
-            let remote = handle.remote();
-            HANDLES.with_borrow_mut(|list| list.push((current_id().unwrap(), handle)));
-            remote
-        })
-        .await
-    }
-
-    /// Tells the thread to exit, and waits until it is gone.
-    async fn exit(self) {
-        self.run(|| {
-            // SAFETY: reads a thread-local.
-            let own = unsafe { spdk_sys::spdk_get_thread() };
-            // SAFETY: on the thread itself, as SPDK wants it.
-            unsafe { spdk_sys::spdk_thread_exit(own) }
-        })
-        .await;
-        let is_there = || {
-            // SAFETY: only looks the id up. The reactor destroys the thread when it has exited.
-            !unsafe { spdk_sys::spdk_thread_get_by_id(self.id) }.is_null()
-        };
-        while is_there() {
-            spdk_safe::app::yield_now().await;
-        }
-    }
-}
 
 /// Says where it was dropped.
 struct Witness(Arc<AtomicU64>);
@@ -124,18 +40,43 @@ fn executors_on_several_spdk_threads() {
         .pools(Pools::small())
         .log_level(LogLevel::Warn)
         .cores(Cores::of([0, 1]))
-        .run(async |_spdk| {
+        .run(async |spdk| {
             let own = attach().unwrap();
             // On the app's OS thread, and on another one.
             for core in [0, 1] {
-                let thread = TestThread::new("test", core);
-                let remote = thread.attach().await;
-                remote_tasks_run_at_home(&own, &remote, thread.id).await;
+                let builder = Thread::builder("test").core(core).spawner(attach);
+                let thread = builder.create(&spdk).await.unwrap();
+                let remote = thread.call(|| attach().unwrap().remote()).await.unwrap();
+                tasks_of_the_thread_run_on_its_executor(&thread).await;
+                remote_tasks_run_at_home(&own, &remote, thread.id().get()).await;
                 wakes_cross(&own, &remote).await;
                 tasks_that_are_alive_when_the_thread_ends_are_dropped_at_home(thread, remote).await;
             }
+            let moves = Thread::builder("moves").migratable(Cores::of([0, 1]));
+            let moves = moves.create(&spdk).await.unwrap();
+            let refused = moves.call(|| attach().err()).await.unwrap();
+            assert_eq!(refused, Some(ThreadError::Migratable));
+            moves.exit().await;
         });
     outcome.unwrap();
+}
+
+async fn tasks_of_the_thread_run_on_its_executor(thread: &Thread) {
+    let tasks = || attach().unwrap().stats().unwrap().spawned;
+    let before = thread.call(tasks).await.unwrap();
+    let task = thread.spawn(|| async {
+        // Its timers are those of the executor.
+        sleep(Duration::from_millis(1)).await;
+        spawn_local(async { current_id() }).unwrap().await.unwrap()
+    });
+    assert_eq!(task.await.unwrap().await, Ok(Some(thread.id())));
+    assert_eq!(thread.call(tasks).await, Ok(before + 2));
+    let task = thread.spawn(|| async { panic!("on purpose") });
+    let panicked = task.await.unwrap().await;
+    assert!(matches!(panicked, Err(JoinError::Panicked { .. })));
+    let task = thread.spawn(std::future::pending::<()>).await.unwrap();
+    task.abort();
+    assert!(matches!(task.await, Err(JoinError::Aborted { .. })));
 }
 
 async fn remote_tasks_run_at_home(own: &Attached, remote: &RemoteSpawner, id: u64) {
@@ -192,10 +133,10 @@ async fn wakes_cross(own: &Attached, remote: &RemoteSpawner) {
 }
 
 async fn tasks_that_are_alive_when_the_thread_ends_are_dropped_at_home(
-    thread: TestThread,
+    thread: Thread,
     remote: RemoteSpawner,
 ) {
-    let (dropped_on, id) = (Arc::new(AtomicU64::new(0)), thread.id);
+    let (dropped_on, id) = (Arc::new(AtomicU64::new(0)), thread.id().get());
     let witness = Witness(Arc::clone(&dropped_on));
     let task = remote
         .spawn(move || async move {
@@ -203,15 +144,17 @@ async fn tasks_that_are_alive_when_the_thread_ends_are_dropped_at_home(
             std::future::pending::<()>().await;
         })
         .unwrap();
-    if spdk_sys::VERSION < (23, 1, 0) {
-        println!(
-            "SPDK {:?} does not say that a thread was told to exit: detached by hand first",
-            spdk_sys::VERSION
-        );
-        thread.run(|| HANDLES.with_borrow_mut(Vec::clear)).await;
-    }
+    let other = thread.spawn(std::future::pending::<()>).await.unwrap();
+    // A handle that is kept, and one that is forgotten.
+    let keep = || {
+        std::mem::forget(attach().unwrap());
+        let kept = attach().unwrap();
+        spdk_safe::thread::at_exit(move || drop(kept)).unwrap();
+    };
+    thread.call(keep).await.unwrap();
     thread.exit().await;
     assert_eq!(dropped_on.load(Ordering::SeqCst), id, "on its own thread");
     assert!(task.await.is_err());
+    assert!(matches!(other.await, Err(JoinError::Exited { .. })));
     assert!(!remote.is_open());
 }

@@ -7,7 +7,7 @@ use std::future::Future;
 use spdk_safe::app::{Builder, OwnLoop, Shutdown};
 use spdk_safe::bdev::{BdevInfo, CloseDesc, Io, MallocBuilder, SharedDesc};
 use spdk_safe::env::AllocError;
-use spdk_safe::error::ThreadError;
+use spdk_safe::error::{CallError, JoinError, ThreadCreateError, ThreadError, TrySendError};
 use spdk_safe::log::Line;
 use spdk_safe::module::{
     BdevModule, BlockDeviceBuilder, DataRequest, OtherRequest, RangeRequest, RegisteredBdev,
@@ -15,7 +15,10 @@ use spdk_safe::module::{
 };
 use spdk_safe::prelude::*;
 use spdk_safe::test::{Case, TestThread};
-use spdk_safe::thread::{Poller, ThreadBound};
+use spdk_safe::thread::{
+    Call, Exited, JoinHandle, LocalTask, Migratable, Pinned, Poller, SendMessage, Spawn,
+    ThreadBound, ThreadBuilder, ThreadHandle, ThreadStats, ThreadStorage,
+};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 // T1: what belongs to one SPDK thread.
@@ -41,7 +44,23 @@ assert_not_impl_any!(ResetRequest: Send, Sync);
 assert_not_impl_any!(OtherRequest: Send, Sync);
 assert_not_impl_any!(RequestData: Send, Sync);
 
+assert_not_impl_any!(LocalTask: Send, Sync);
+assert_not_impl_any!(JoinHandle<std::rc::Rc<u8>>: Send, Sync);
+
 // What travels instead.
+assert_impl_all!(Thread<Pinned>: Send, Sync);
+assert_impl_all!(Thread<Migratable>: Send, Sync);
+assert_impl_all!(ThreadHandle<Pinned>: Send, Sync, Clone);
+assert_impl_all!(ThreadHandle<Migratable>: Send, Sync, Clone);
+assert_impl_all!(ThreadHandle: Send, Sync, Clone);
+assert_impl_all!(ThreadBuilder: Send);
+assert_impl_all!(Call<u8>: Future, Send, Unpin);
+assert_impl_all!(Spawn<u8>: Future, Send, Unpin);
+assert_impl_all!(SendMessage: Future, Send, Unpin);
+assert_impl_all!(Exited: Future, Send, Sync, Unpin);
+assert_impl_all!(JoinHandle<u8>: Future, Send, Sync, Unpin);
+assert_impl_all!(ThreadStorage<std::rc::Rc<u8>>: Send, Sync);
+assert_impl_all!(ThreadStats: Send, Sync, Copy);
 assert_impl_all!(SharedDesc<ReadOnly>: Send, Sync, Clone);
 assert_impl_all!(SharedDesc<ReadWrite>: Send, Sync, Clone);
 assert_impl_all!(DmaBuf: Send, Sync);
@@ -62,6 +81,14 @@ assert_impl_all!(ClaimError: std::error::Error, Send, Sync);
 assert_impl_all!(IoError: std::error::Error, Send, Sync);
 assert_impl_all!(OpenError: std::error::Error, Send, Sync);
 assert_impl_all!(ThreadError: std::error::Error, Send, Sync);
+assert_impl_all!(ThreadCreateError: std::error::Error, Send, Sync);
+assert_impl_all!(TrySendError<fn()>: std::error::Error, Send, Sync);
+assert_impl_all!(CallError: std::error::Error, Send, Sync);
+assert_impl_all!(JoinError: std::error::Error, Send, Sync);
+
+// T6: a thread has one owner.
+assert_not_impl_any!(Thread<Pinned>: Clone);
+assert_not_impl_any!(Thread<Migratable>: Clone);
 
 // D1, I1, I8, M1: there is one of each, since a second one would use, free or complete it again.
 assert_not_impl_any!(BdevDesc<ReadOnly>: Clone);

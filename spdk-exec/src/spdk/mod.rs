@@ -10,10 +10,27 @@
 //! ```
 //!
 //! There is one executor on each SPDK thread. Its futures need not be `Send`, so the SPDK thread must stay on the
-//! OS thread on which the executor was attached; if a scheduler moves it, the poller sees that before it touches
-//! anything, says so in the log once, and runs nothing any more.
+//! OS thread on which the executor was attached: a thread of `spdk-safe`'s that may be moved gets none, and if somebody
+//! moves another one, the poller sees that before it touches anything, says so in the log once, and runs nothing any
+//! more.
+//!
+//! [`attach`] is what a thread is given as its spawner: [`Attached`] is a [`Spawner`](spdk_safe::thread::Spawner).
 //!
 //! # Examples
+//! ```no_run
+//! use spdk_safe::prelude::*;
+//!
+//! App::builder("workers").no_huge().no_pci().cores(Cores::of([0, 1])).run(async |spdk| {
+//!     let worker = Thread::builder("worker").core(1).spawner(spdk_exec::spdk::attach).create(&spdk).await?;
+//!     let task = worker.spawn(|| async { "run by an executor on core 1" }).await?;
+//!     println!("{}", task.await?);
+//!     worker.exit().await; // drops what still runs
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! On the app thread, or any other:
 //! ```no_run
 //! use spdk_safe::prelude::*;
 //!
@@ -27,7 +44,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use core::fmt;
 use core::num::{NonZeroU64, NonZeroUsize};
 use core::ops::Deref;
@@ -36,9 +53,11 @@ use std::thread_local;
 use std::vec::Vec;
 
 use spdk_safe::error::ThreadError;
-use spdk_safe::thread::{Poller, PollerStatus, current_id, is_exiting, ticks, ticks_per_second};
+use spdk_safe::thread::{
+    LocalTask, Poller, PollerStatus, at_exit, current_id, is_exiting, ticks, ticks_per_second,
+};
 
-use crate::{Budget, Clock, Host, LocalExecutor, Spawner, ThreadIdentity};
+use crate::{Budget, Clock, Host, LocalExecutor, LocalSpawn, Spawner, ThreadIdentity};
 
 /// How many tasks one call of the poller runs at most: other pollers of the thread wait meanwhile.
 const BUDGET: Budget = Budget(64);
@@ -60,7 +79,8 @@ pub struct Attached {
 /// Attaches an executor to the current SPDK thread, or finds the one that is attached to it.
 ///
 /// # Errors
-/// [`ThreadError::NoThread`] when no SPDK thread is current.
+/// [`ThreadError::NoThread`] when no SPDK thread is current; [`ThreadError::Migratable`] on one that may be moved;
+/// [`ThreadError::Exiting`] on one that exits.
 pub fn attach() -> Result<Attached, ThreadError> {
     let thread = current_id().ok_or(ThreadError::NoThread)?;
     let found = ATTACHED.with_borrow_mut(|list| {
@@ -87,9 +107,9 @@ pub fn attach() -> Result<Attached, ThreadError> {
     let attachment = Rc::new(Attachment::default());
     attachment.executor.replace(Some(Rc::new(executor)));
     attachment.poller.replace(Some(poller(&attachment)?));
-    // Elsewhere than on the app thread nobody says when the thread ends; its owner drops the handles.
-    if !HOOKED.get() && spdk_safe::app::at_exit(detach_mine).is_ok() {
-        HOOKED.set(true);
+    // On a thread that `spdk-safe` did not make nobody says when it ends; the poller looks.
+    if !HOOKED.with_borrow(|ids| ids.contains(&thread)) && at_exit(detach_mine).is_ok() {
+        HOOKED.with_borrow_mut(|ids| ids.push(thread));
     }
     ATTACHED.with_borrow_mut(|list| {
         list.retain(|(id, _)| *id != thread);
@@ -101,17 +121,18 @@ pub fn attach() -> Result<Attached, ThreadError> {
 thread_local! {
     /// The executors on the SPDK threads that this OS thread runs.
     static ATTACHED: RefCell<Vec<(NonZeroU64, Weak<Attachment>)>> = const { RefCell::new(Vec::new()) };
-    /// Whether the app will call [`detach_mine`] on this OS thread.
-    static HOOKED: Cell<bool> = const { Cell::new(false) };
+    /// Those that will call [`detach_mine`] when they exit.
+    static HOOKED: RefCell<Vec<NonZeroU64>> = const { RefCell::new(Vec::new()) };
     /// Its address tells OS threads apart.
     static HERE: u8 = const { 0 };
 }
 
-/// The app ends: no task of the app thread runs any more.
+/// The current thread exits: none of its tasks runs any more.
 fn detach_mine() {
-    let app_thread = current_id();
+    let exits = current_id();
+    HOOKED.with_borrow_mut(|ids| ids.retain(|id| Some(*id) != exits));
     let mine = ATTACHED.with_borrow(|list| {
-        let mine = list.iter().find(|(id, _)| Some(*id) == app_thread);
+        let mine = list.iter().find(|(id, _)| Some(*id) == exits);
         mine.and_then(|(_, attachment)| attachment.upgrade())
     });
     if let Some(attachment) = mine {
@@ -194,6 +215,13 @@ impl Attached {
     pub fn stats(&self) -> Option<crate::Stats> {
         let executor = self.attachment.executor.borrow().clone();
         executor.map(|executor| executor.stats())
+    }
+}
+
+impl spdk_safe::thread::Spawner for Attached {
+    fn spawn(&self, task: LocalTask) {
+        // A closed executor drops it, and its handle says so.
+        let _ = self.spawner.spawn_local(task);
     }
 }
 

@@ -30,7 +30,7 @@ pub struct ThreadBuilder<K: ThreadKind = Pinned> {
     name: String,
     cores: Option<Cores>,
     room: usize,
-    spawner: Option<MakeSpawner>,
+    make_spawner: Option<MakeSpawner>,
     _kind: PhantomData<K>,
 }
 
@@ -40,7 +40,7 @@ impl ThreadBuilder {
             name,
             cores: None,
             room: table::ROOM,
-            spawner: None,
+            make_spawner: None,
             _kind: PhantomData,
         }
     }
@@ -59,7 +59,7 @@ impl ThreadBuilder {
             name: self.name,
             cores: Some(cores),
             room: self.room,
-            spawner: None,
+            make_spawner: None,
             _kind: PhantomData,
         }
     }
@@ -70,7 +70,7 @@ impl ThreadBuilder {
         mut self,
         make: impl FnOnce() -> Result<S, ThreadError> + Send + 'static,
     ) -> Self {
-        self.spawner = Some(Box::new(|| make().map(|spawner| Rc::new(spawner) as _)));
+        self.make_spawner = Some(Box::new(|| make().map(|spawner| Rc::new(spawner) as _)));
         self
     }
 }
@@ -98,7 +98,7 @@ impl<K: ThreadKind> ThreadBuilder<K> {
         table::add(&shared);
         let thread = Thread::new(ThreadHandle::<K>::new(Arc::clone(&shared)));
         let (sender, receiver) = outcome::channel();
-        let make = self.spawner;
+        let make = self.make_spawner;
         let begin = move || sender.send(Ok(begin(&shared, make)));
         if thread.shared().try_send(Box::new(begin)).is_err() {
             // Not before it was asked to exit, which the end of the app does.

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::kind::{Any, MayMove, Migratable, MovesAlong, Pinned, ThreadKind, Travels};
+use super::kind::{Any, MayMove, Migratable, Pinned, ThreadKind, Travels};
 use super::mailbox::{Accepted, Job, Refused};
 use super::outcome::{self, Failure, Receiver};
 use super::shared::{Phase, Shared};
@@ -188,14 +188,15 @@ impl ThreadHandle<Pinned> {
 
 impl<K: MayMove> ThreadHandle<K> {
     /// Starts a task on the thread: `make` runs there, and makes its future. The thread may be moved between cores, and
-    /// the future goes along, so it must be `Send`.
+    /// the future goes along, so it must be `Send`. What is not belongs on a thread from `Thread::builder(name).core(n)`,
+    /// which stays.
     ///
     /// Waits for room, and resolves to a handle to wait for the task's output with. It is sent when the future is first
     /// polled; one that is dropped while it waits takes the task back.
     pub fn spawn<C, F>(&self, make: C) -> Spawn<F::Output>
     where
         C: FnOnce() -> F + Travels + 'static,
-        F: Future + MovesAlong + 'static,
+        F: Future + Send + 'static, // the thread may move: spawn what is not `Send` on one that is pinned to a core
         F::Output: Travels + 'static,
     {
         let (job, handle) = self.task(make);
@@ -210,7 +211,7 @@ impl<K: MayMove> ThreadHandle<K> {
     pub fn try_spawn<C, F>(&self, make: C) -> Result<JoinHandle<F::Output>, TrySendError<()>>
     where
         C: FnOnce() -> F + Travels + 'static,
-        F: Future + MovesAlong + 'static,
+        F: Future + Send + 'static, // the thread may move: spawn what is not `Send` on one that is pinned to a core
         F::Output: Travels + 'static,
     {
         let (job, handle) = self.task(make);
@@ -220,7 +221,7 @@ impl<K: MayMove> ThreadHandle<K> {
     fn task<C, F>(&self, make: C) -> (impl FnOnce() + Send + use<K, C, F>, JoinHandle<F::Output>)
     where
         C: FnOnce() -> F + Travels + 'static,
-        F: Future + MovesAlong + 'static,
+        F: Future + Send + 'static,
         F::Output: Travels + 'static,
     {
         let (link, handle) = join::pair(&self.shared);

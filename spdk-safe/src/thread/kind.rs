@@ -59,15 +59,3 @@ pub trait Travels: Send {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Send> Travels for T {}
-
-/// What can go along with a thread that is moved to another core: all that is `Send`.
-#[diagnostic::on_unimplemented(
-    message = "this future can't run on an SPDK thread that may be moved to another core",
-    label = "it keeps something across an `.await` that is not `Send`",
-    note = "spawn it on a thread that stays on one core, from `Thread::builder(name).core(n)`; or drop what is not \
-            `Send` before each `.await`"
-)]
-pub trait MovesAlong: Send {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Send> MovesAlong for T {}

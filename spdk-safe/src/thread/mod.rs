@@ -53,7 +53,7 @@ pub use cores::Cores;
 pub use for_each::for_each_thread;
 pub use handle::{Call, Exited, JoinHandle, SendMessage, Spawn, Stats, ThreadHandle};
 pub(crate) use home::Home;
-pub use kind::{Any, MayMove, Migratable, MovesAlong, Pinned, ThreadKind, Travels};
+pub use kind::{Any, MayMove, Migratable, Pinned, ThreadKind, Travels};
 pub use owner::Thread;
 pub use poller::{Poller, PollerStatus};
 pub use spawner::{LocalTask, Spawner};

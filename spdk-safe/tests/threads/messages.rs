@@ -353,3 +353,44 @@ fn a_thread_that_was_left_open_fails_its_test() {
     assert!(message.contains("SPDK thread \"left\""), "{message}");
     SPDK.run(async |_spdk| ());
 }
+
+/// Fills SPDK's own ring to `thread` with messages that do nothing.
+fn fill_ring(thread: *mut spdk_sys::spdk_thread) -> usize {
+    unsafe extern "C" fn nothing(_ctx: *mut std::ffi::c_void) {}
+    let send = || {
+        // SAFETY: the thread has not exited, and the message touches nothing.
+        unsafe { spdk_sys::spdk_thread_send_msg(thread, Some(nothing), std::ptr::null_mut()) }
+    };
+    (0..100_000).take_while(|_| send() == 0).count()
+}
+
+#[test]
+fn t7_where_spdk_itself_is_full_nothing_is_lost() {
+    if spdk_sys::VERSION >= (26, 1, 0) {
+        println!(
+            "skipped: from 26.01 on a full ring aborts the process, and the bound of ours keeps it from that"
+        );
+        return;
+    }
+    SPDK.run(async |spdk| {
+        let thread = pinned(&spdk, "full").await;
+        // SAFETY: reads a thread-local.
+        let raw = || unsafe { spdk_sys::spdk_get_thread() }.expose_provenance();
+        let raw = thread.call(raw).await.unwrap();
+        // Nobody takes from it meanwhile: both threads are on one reactor.
+        let sent = fill_ring(std::ptr::with_exposed_provenance_mut(raw));
+        assert!((1..100_000).contains(&sent));
+        let order = Arc::new(Mutex::new(Vec::new()));
+        for n in 0..100 {
+            let order = Arc::clone(&order);
+            thread
+                .try_send(move || order.lock().unwrap().push(n))
+                .unwrap();
+        }
+        while order.lock().unwrap().len() < 100 {
+            yield_now().await;
+        }
+        assert!(order.lock().unwrap().iter().copied().eq(0..100));
+        thread.exit().await;
+    });
+}

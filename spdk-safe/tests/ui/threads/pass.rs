@@ -1,11 +1,12 @@
 //! What belongs to one thread stays there; shares, buffers and plain data travel.
+use std::cell::Cell;
 use std::rc::Rc;
 
 use spdk_safe::bdev::SharedDesc;
 use spdk_safe::module::{BlockDevice, Request};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
-use spdk_safe::thread::{Poller, PollerStatus};
+use spdk_safe::thread::{Migratable, Poller, PollerStatus, ThreadHandle};
 
 fn share_and_buffer_travel(desc: BdevDesc<ReadWrite>, buf: DmaBuf) {
     let share = desc.share();
@@ -43,4 +44,32 @@ fn poller_owns_its_state() -> Poller {
         }
     })
     .unwrap()
+}
+
+spdk_safe::thread_storage! {
+    static COUNT: Cell<u64> = Cell::new(0);
+}
+
+async fn messages_take_what_may_travel(thread: &Thread, desc: SharedDesc<ReadWrite>) {
+    let _ = thread.send(|| drop(Rc::new(1))).await;
+    let made_there = move || async move {
+        let ch = desc.channel()?;
+        Ok::<_, ChannelError>(ch.reset().await.is_ok())
+    };
+    let _ = thread.spawn(made_there).await;
+    let _ = thread.call(|| COUNT.with(|count| count.get())).await;
+}
+
+async fn tasks_go_along(thread: &Thread<Migratable>, any: ThreadHandle) {
+    let task = || async {
+        let shared = std::sync::Arc::new(1);
+        std::future::ready(()).await;
+        *shared
+    };
+    let _ = thread.spawn(task).await;
+    let _ = thread.set_cores(Cores::of([0, 1])).await;
+    if let Some(pinned) = any.pinned() {
+        let _ = pinned.spawn(|| std::future::ready(())).await;
+    }
+    let _ = any.spawn(task).await;
 }
