@@ -10,7 +10,7 @@ use spdk_safe::bdev::{IoChannel, SharedDesc};
 use spdk_safe::error::ThreadError;
 use spdk_safe::module::{BdevModule, BlockDevice, BlockDeviceBuilder, Request};
 use spdk_safe::prelude::*;
-use spdk_safe::thread::{Poller, PollerStatus};
+use spdk_safe::thread::{Poller, PollerStatus, Thread};
 
 /// Says which test a child process is to run.
 const CHILD: &str = "SPDK_SAFE_TEST_CHILD";
@@ -332,4 +332,63 @@ fn a_forgotten_loop_with_lanes_does_not_disturb_the_end_of_the_process() {
             std::mem::forget(own);
         },
     );
+}
+
+#[test]
+fn spdk_threads_on_a_second_os_thread_do_io_and_exit() {
+    in_process("spdk_threads_on_a_second_os_thread_do_io_and_exit", || {
+        let mut own = app().own_loop().unwrap();
+        let spdk = own.spdk();
+        let (desc, here) = own.block_on(async {
+            malloc(&spdk, "m").await;
+            let desc = BdevDesc::open(&spdk, "m").read_write().unwrap();
+            let here = Thread::builder("here").create(&spdk).await.unwrap();
+            (desc, here)
+        });
+        own.spawn_lane().unwrap();
+        own.spawn_lane().unwrap();
+        let mine = std::thread::current().id();
+        own.block_on(async {
+            let os_thread = async || here.call(|| std::thread::current().id()).await.unwrap();
+            assert_eq!(os_thread().await, mine, "made before the lanes");
+            let mut lanes = std::collections::HashSet::new();
+            let mut threads = Vec::new();
+            let mut tasks = Vec::new();
+            for at in 0..4_u64 {
+                let thread = Thread::builder(format!("there-{at}"))
+                    .create(&spdk)
+                    .await
+                    .unwrap();
+                let shared = desc.share();
+                tasks.push(
+                    thread
+                        .spawn(move || async move {
+                            for _ in 0..200 {
+                                let ch = shared.channel().unwrap();
+                                let buf = ch.alloc(Blocks(1)).unwrap();
+                                ch.write(Lba(at), buf).await.0.unwrap();
+                            }
+                            std::thread::current().id()
+                        })
+                        .await
+                        .unwrap(),
+                );
+                threads.push(thread);
+            }
+            for task in tasks {
+                let os_thread = task.await.unwrap();
+                assert_ne!(os_thread, mine);
+                lanes.insert(os_thread);
+            }
+            assert_eq!(lanes.len(), 2, "in turn");
+            let exits: Vec<_> = threads.drain(1..).map(Thread::exit).collect();
+            for exit in exits {
+                exit.await;
+            }
+            desc.close().await;
+            // One is left for the end.
+            std::mem::forget(threads);
+        });
+        own.shutdown().unwrap();
+    });
 }

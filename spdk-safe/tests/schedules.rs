@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spdk_safe::app::yield_now;
 use spdk_safe::bdev::{IoChannel, SharedDesc};
+use spdk_safe::error::CallError;
 use spdk_safe::module::{
     BdevModule, BlockDevice, BlockDeviceBuilder, RegisteredBdev, Request, RequestStatus,
 };
@@ -92,7 +93,7 @@ fn a_failure_names_its_seed_and_the_next_test_is_not_disturbed() {
             malloc(&case).await;
             let _open = BdevDesc::open(&case.spdk, "m").read_only().unwrap();
             let seed = case.seed;
-            let task = case.threads[0].call(move || assert_ne!(seed, 3, "on purpose"));
+            let task = case.threads[0].run(async move || assert_ne!(seed, 3, "on purpose"));
             let outcome = futures_util::future::select(task, std::future::pending::<()>()).await;
             drop(outcome);
             drop(_open);
@@ -131,7 +132,11 @@ fn t6_a_thread_that_has_exited_takes_nothing() {
     SPDK.run(0..20, 2, async |case| {
         let old: Vec<_> = std::mem::replace(&mut *KEPT.lock().unwrap(), case.threads.clone());
         for thread in old {
-            assert_eq!(thread.call(|| ()).await, Err(ThreadEnded));
+            assert_eq!(thread.run(async || ()).await, Err(ThreadEnded));
+            assert!(matches!(
+                thread.call(|| ()).await,
+                Err(CallError::Exited { .. })
+            ));
         }
     });
 }

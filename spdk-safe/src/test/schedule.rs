@@ -41,8 +41,6 @@ pub struct Turn {
     pub thread: u16,
     /// At most so many of its messages, 1 to 8; its pollers run once in any case.
     pub messages: u8,
-    /// Whether it did something.
-    pub busy: bool,
 }
 
 /// SPDK runs at most so many messages in one poll (`SPDK_MSG_BATCH_SIZE`).

@@ -16,6 +16,7 @@ use super::{Caught, LAST_PANIC, keep_panics_for_their_tests, left_open};
 use crate::app::{App, LogLevel, Main, OwnLoop, Pools, Spdk};
 use crate::module::BdevModule;
 use crate::sync::lock;
+use crate::thread::{Thread, table};
 use crate::units::Mib;
 use crate::{bdev, io_device};
 
@@ -170,38 +171,51 @@ fn run_case(
 ) -> Result<(), Failure> {
     CURRENT.store(seed, Ordering::Relaxed);
     let mut schedule = Schedule::new(seed);
-    let before = own.threads();
-    let threads: Vec<_> = (1..=threads).map(TestThread::create).collect();
-    let case = Case {
-        spdk: own.spdk(),
-        threads: threads.clone(),
-        random: Random::new(!seed),
-        seed,
-    };
+    let spdk = own.spdk();
     let outcome = drive(own, &mut schedule, turns.as_deref_mut(), async {
+        let mut owners = Vec::new();
+        for number in 1..=threads {
+            let thread = Thread::builder(format!("test-{number}")).create(&spdk);
+            owners.push(thread.await.map_err(|error| failure(error.to_string()))?);
+        }
+        let ours = table::names();
+        let numbered = |(at, owner): (usize, &Thread)| TestThread::new(owner.handle(), at + 1);
+        let case = Case {
+            spdk: spdk.clone(),
+            threads: owners.iter().enumerate().map(numbered).collect(),
+            random: Random::new(!seed),
+            seed,
+        };
         let outcome = Caught(Box::pin(test(case))).await;
-        match (outcome, left_open().await) {
+        let open = left_open(&ours).await;
+        for owner in owners {
+            owner.exit().await;
+        }
+        match (outcome, open) {
             (Ok(()), Some(open)) => Err(failure(format!("the test left open: {open}"))),
             (outcome, _) => outcome,
         }
     });
-    let outcome = outcome.unwrap_or_else(|| {
-        let open = super::open_names().join(", ");
+    // Threads have exited, or were told to when the test was dropped; now they go.
+    let hangs = outcome.is_none().then(|| super::open_names().join(", "));
+    if hangs.is_some() {
         bdev::revoke_all();
         io_device::revoke_all();
-        Err(failure(format!("the test hangs; open: {open}")))
-    });
-    threads.iter().for_each(TestThread::exit);
+        table::exit_all();
+    }
     let end = schedule.turns + MOST_TURNS;
-    while own.threads() > before && schedule.turns < end {
+    while own.threads() > 1 && schedule.turns < end {
         turn(own, &mut schedule, turns.as_deref_mut());
     }
-    match own.threads() > before {
-        // The harness is of no use any more: what hangs would hang the next case.
-        true => Err(outcome
-            .err()
-            .unwrap_or_else(|| failure("an SPDK thread does not exit".into()))),
-        false => outcome,
+    match (outcome, hangs) {
+        (None, open) => Err(failure(format!(
+            "the test hangs; open: {}",
+            open.unwrap_or_default()
+        ))),
+        (Some(Ok(())), _) if own.threads() > 1 => {
+            Err(failure("an SPDK thread does not exit".into()))
+        }
+        (Some(outcome), _) => outcome,
     }
 }
 
@@ -230,12 +244,15 @@ fn drive<F: Future>(
 /// One turn. Whose it was.
 fn turn(own: &mut OwnLoop, schedule: &mut Schedule, turns: Option<&mut Vec<Turn>>) -> usize {
     let (at, messages) = schedule.next(own.threads());
-    let busy = own.poll_thread(at, messages);
+    own.poll_thread(at, messages);
+    if at == 0 {
+        // Else a poller does it when it is due, by the clock.
+        table::attend();
+    }
     if let Some(turns) = turns {
         turns.push(Turn {
             thread: at as u16,
             messages: messages as u8,
-            busy,
         });
     }
     at

@@ -87,7 +87,8 @@ pub(super) fn want_attention() {
     ATTENTION.store(true, Ordering::Release);
 }
 
-fn attend() -> PollerStatus {
+/// Looks after those who want it. On the app thread; again in the same turn does nothing new.
+pub(crate) fn attend() -> PollerStatus {
     if !ATTENTION.swap(false, Ordering::AcqRel) {
         return PollerStatus::Idle;
     }
