@@ -37,7 +37,7 @@ fn app() -> Builder {
         .share_cores()
         .memory(Mib(400))
         .pools(Pools::small())
-        .log_level(LogLevel::Warn)
+        .log_level(LogLevel::Notice)
 }
 
 #[derive(Clone, Default)]
@@ -54,11 +54,31 @@ impl Kept {
     }
 }
 
-/// Has SPDK's C code log an error that quotes `name`.
-async fn provoke(spdk: &Spdk, name: &str) {
-    let disk = || MallocBdev::builder(name).blocks(8);
-    disk().create(spdk).await.unwrap();
-    disk().create(spdk).await.unwrap_err();
+/// # Safety
+///
+/// Events of a descriptor that never opens.
+unsafe extern "C" fn no_event(
+    _event: spdk_sys::spdk_bdev_event_type,
+    _bdev: *mut spdk_sys::spdk_bdev,
+    _ctx: *mut std::ffi::c_void,
+) {
+}
+
+/// Has SPDK's C code log that it does not find `name`: on some versions an error, under a lock, on others a notice.
+fn provoke(_spdk: &Spdk, name: &str) {
+    let name = std::ffi::CString::new(name).unwrap();
+    let mut desc = std::ptr::null_mut();
+    // SAFETY: the app thread is current; the name lives across the call, which fails.
+    let rc = unsafe {
+        spdk_sys::spdk_shim_bdev_open(
+            name.as_ptr(),
+            false,
+            Some(no_event),
+            std::ptr::null_mut(),
+            &raw mut desc,
+        )
+    };
+    assert!(rc < 0);
 }
 
 fn raw_line(level: spdk_sys::spdk_log_level, text: &[u8]) {
@@ -84,11 +104,16 @@ fn spdk_s_lines_come_with_level_file_and_line_and_nothing_is_printed() {
             .log_to(kept.receiver())
             .run(async |spdk| {
                 kept.take();
-                provoke(&spdk, "%s%n%d").await;
+                provoke(&spdk, "%s%n%d");
                 let lines = kept.take();
                 let line = lines.iter().find(|line| line.text.contains("%s%n%d"));
                 let line = line.unwrap_or_else(|| panic!("{lines:?}"));
-                assert_eq!((line.source, line.level), (Source::Spdk, LogLevel::Error));
+                assert_eq!(line.source, Source::Spdk);
+                let level = match spdk_sys::VERSION.0 {
+                    20 => LogLevel::Error,
+                    _ => LogLevel::Notice,
+                };
+                assert_eq!(line.level, level);
                 assert!(line.file.as_deref().unwrap().ends_with(".c"), "{line:?}");
                 assert!(
                     line.line.unwrap() > 0 && line.function.is_some(),
@@ -98,7 +123,7 @@ fn spdk_s_lines_come_with_level_file_and_line_and_nothing_is_printed() {
             })
             .unwrap();
     });
-    assert!(said.is_none_or(|said| !said.contains("*ERROR*")));
+    assert!(said.is_none_or(|said| !said.contains("*ERROR*") && !said.contains("*NOTICE*")));
 }
 
 #[test]
@@ -181,7 +206,7 @@ fn levels_change_while_the_app_runs() {
             .log_to(kept.receiver())
             .run(async |_spdk| {
                 kept.take();
-                assert_eq!(log::print_level(), LogLevel::Warn);
+                assert_eq!(log::print_level(), LogLevel::Notice);
                 let all = [
                     LogLevel::Error,
                     LogLevel::Warn,
@@ -263,7 +288,7 @@ fn t13_a_receiver_that_panics_is_contained_and_what_it_causes_goes_to_stderr() {
             .run(async |spdk| {
                 raw_line(spdk_sys::spdk_log_level::SPDK_LOG_ERROR, b"once");
                 raw_line(spdk_sys::spdk_log_level::SPDK_LOG_ERROR, b"twice");
-                provoke(&spdk, "after").await;
+                provoke(&spdk, "after");
             })
             .unwrap();
         assert_eq!(spdk_safe::contained_panics() - before, 1);
@@ -293,15 +318,20 @@ fn t8_a_receiver_can_not_call_into_the_spdk_that_called_it() {
                     if line.source != Source::Spdk {
                         return;
                     }
-                    // SPDK holds the lock of its list of bdevs when it finds that a name is taken, and would abort.
+                    // Some versions hold the lock of their list of bdevs when they find no such name.
                     let open = BdevDesc::open(&spdk, "m").read_only().map(drop);
                     let poller = Poller::register(None, || PollerStatus::Idle).map(drop);
                     let buffer = DmaBuf::zeroed(Bytes(512), 64).map(drop);
                     seen.lock().unwrap().push((open, poller, buffer));
                 })
                 .run(async |spdk| {
+                    MallocBdev::builder("m")
+                        .blocks(8)
+                        .create(&spdk)
+                        .await
+                        .unwrap();
                     SPDK.set(Some(spdk.clone()));
-                    provoke(&spdk, "m").await;
+                    provoke(&spdk, "lost");
                     SPDK.take();
                     // And afterwards everything is as before.
                     drop(BdevDesc::open(&spdk, "m").read_only().unwrap());
@@ -383,8 +413,8 @@ fn a_loop_of_ones_own_logs_there_too() {
         let kept = Kept::default();
         let mut own = app().log_to(kept.receiver()).own_loop().unwrap();
         let spdk = own.spdk();
-        own.block_on(provoke(&spdk, "m"));
+        provoke(&spdk, "lost");
         own.shutdown().unwrap();
-        assert!(kept.take().iter().any(|line| line.level == LogLevel::Error));
+        assert!(kept.take().iter().any(|line| line.text.contains("lost")));
     });
 }
