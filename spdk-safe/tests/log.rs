@@ -411,7 +411,7 @@ fn the_log_crate_gets_them_with_target_and_level() {
 fn a_loop_of_ones_own_logs_there_too() {
     in_process("a_loop_of_ones_own_logs_there_too", || {
         let kept = Kept::default();
-        let mut own = app().log_to(kept.receiver()).own_loop().unwrap();
+        let own = app().log_to(kept.receiver()).own_loop().unwrap();
         let spdk = own.spdk();
         provoke(&spdk, "lost");
         own.shutdown().unwrap();
