@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::config::Config;
 
 /// Functions that Rust may call, by concept. Everything else of SPDK stays out of reach until it is needed.
-const FUNCTIONS: &[&[&str]] = &[SHIM, APP, THREADS, MEMORY, BDEVS, IO, MODULES];
+const FUNCTIONS: &[&[&str]] = &[SHIM, APP, THREADS, MEMORY, BDEVS, IO, STATS, MODULES];
 
 const SHIM: &[&str] = &["spdk_shim_.*"];
 
@@ -40,6 +40,13 @@ const IO: &[&str] = &[
     "spdk_bdev_(comparev_and_writev|unmap|write_zeroes|flush)_blocks",
     "spdk_bdev_(abort|zcopy_end|free_io|queue_io_wait)",
     "spdk_bdev_io_get_iovec",
+];
+
+/// What SPDK counts about bdevs, and limits.
+const STATS: &[&str] = &[
+    "spdk_bdev_histogram_enable",
+    "spdk_bdev_(get|set)_qos_rate_limits",
+    "spdk_bdev_set_timeout",
 ];
 
 /// Bdevs, as a module.

@@ -24,6 +24,7 @@
 #include "own_loop.h"
 #include "passthru.h"
 #include "reset.h"
+#include "stats.h"
 #include "thread.h"
 
 #endif

@@ -10,8 +10,8 @@
 //!
 //! SPDK wants a descriptor closed on the thread that opened it, after its last channel was put and its last I/O
 //! freed (contract B-04, B-05), and it does not check. Here the raw pointer is taken out of the shared state by
-//! [`DescCore::settle`] alone, and only when there is neither holder (or the bdev was removed) nor channel; it is
-//! then closed on the app thread, which is where descriptors are opened.
+//! [`DescCore::settle`] alone, and only when there is neither holder (or the bdev was removed) nor channel, nor a call
+//! that SPDK has not answered; it is then closed on the app thread, which is where descriptors are opened.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
@@ -19,10 +19,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 
+use super::call::Ticket;
 use super::channel_core::ChannelLink;
 use super::claim::Claim;
 use super::info::BdevInfo;
 use super::lookup;
+use super::timeout;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError};
 use crate::module::BdevModule;
 use crate::panic::{contain, wake_all};
@@ -66,8 +68,28 @@ struct State {
     channels: Vec<ChannelLink>,
     next_link: u64,
     claimed: bool,
+    /// What SPDK has not answered yet.
+    calls: usize,
+    /// Whether it looks for slow I/O.
+    watch: Watch,
     /// Woken when the descriptor is closed.
     closing: Vec<Waker>,
+}
+
+impl State {
+    /// Whether somebody would be in the middle of something when the descriptor is closed.
+    fn is_used(&self) -> bool {
+        !self.channels.is_empty() || self.calls != 0
+    }
+}
+
+/// Whether SPDK looks for slow I/O of a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Never,
+    Now,
+    /// No more, but its last look may be under way.
+    Before,
 }
 
 // SAFETY: the raw pointers are used by `open`, `claim` and `close`, on the app thread, and handed out to channels,
@@ -135,6 +157,8 @@ impl DescCore {
                 channels: Vec::new(),
                 next_link: 0,
                 claimed: false,
+                calls: 0,
+                watch: Watch::Never,
                 closing: Vec::new(),
             }),
         });
@@ -235,6 +259,41 @@ impl DescCore {
         self.settle();
     }
 
+    /// Announces a call that SPDK answers later, which keeps the descriptor open.
+    pub(super) fn begin_call(&self) -> Option<NonNull<spdk_sys::spdk_bdev_desc>> {
+        let mut state = self.state();
+        let raw = state.raw.filter(|_| !self.is_removed())?;
+        state.calls += 1;
+        Some(raw)
+    }
+
+    /// SPDK has answered; closes the descriptor if nothing else needs it.
+    pub(super) fn end_call(self: &Arc<Self>) {
+        self.state().calls -= 1;
+        self.settle();
+    }
+
+    /// Whether the descriptor is open, and the bdev there.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().raw.is_some() && !self.is_removed()
+    }
+
+    /// SPDK is to look for slow I/O. `None` if the descriptor is closed, `Some(None)` if it does already.
+    pub(super) fn watch(&self) -> Option<Option<NonNull<spdk_sys::spdk_bdev_desc>>> {
+        let mut state = self.state();
+        let raw = state.raw.filter(|_| !self.is_removed())?;
+        Some((std::mem::replace(&mut state.watch, Watch::Now) != Watch::Now).then_some(raw))
+    }
+
+    /// SPDK is to look no more, unless the descriptor is closed.
+    pub(super) fn unwatch(&self) -> Option<NonNull<spdk_sys::spdk_bdev_desc>> {
+        let mut state = self.state();
+        if state.watch == Watch::Now {
+            state.watch = Watch::Before;
+        }
+        state.raw
+    }
+
     /// Lets go of the bdev without waiting for the handles: it was removed, or the app ends.
     pub(super) fn revoke(self: &Arc<Self>) {
         self.removed.store(true, Ordering::Relaxed);
@@ -273,7 +332,7 @@ impl DescCore {
         {
             let state = self.state();
             let wanted = state.holders != 0 && !self.is_removed();
-            if state.raw.is_none() || wanted || !state.channels.is_empty() {
+            if state.raw.is_none() || wanted || state.is_used() {
                 return;
             }
         }
@@ -285,12 +344,20 @@ impl DescCore {
     }
 
     /// On the app thread. Looks again: a channel may have been made since the message was sent.
-    fn close_if_unneeded(&self) {
+    fn close_if_unneeded(self: &Arc<Self>) {
         let (raw, claimed, wakers) = {
             let mut state = self.state();
             let wanted = state.holders != 0 && !self.is_removed();
-            if wanted || !state.channels.is_empty() {
+            if wanted || state.is_used() {
                 return;
+            }
+            if let (Some(raw), true) = (state.raw, state.watch != Watch::Never) {
+                state.watch = Watch::Never;
+                state.calls += 1;
+                drop(state);
+                let ticket = Ticket::new(self, "looking for slow I/O");
+                // SAFETY: this is the app thread, and the call just counted keeps the descriptor open.
+                return unsafe { timeout::stop(raw.as_ptr(), ticket) };
             }
             let Some(raw) = state.raw.take() else {
                 return;

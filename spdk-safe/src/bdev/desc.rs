@@ -134,6 +134,10 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
         }
     }
 
+    pub(super) fn core(&self) -> &Arc<DescCore> {
+        &self.hold.0
+    }
+
     /// What the bdev is; stays valid when the bdev is gone.
     #[must_use]
     pub fn info(&self) -> &BdevInfo {

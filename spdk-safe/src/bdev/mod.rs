@@ -11,6 +11,8 @@
 //! | [`IoBuf`], [`IoBufMut`] | `struct iovec *`, and whose memory it is |
 //! | [`Batch`], [`Zcopy`], [`Sequential`] | `spdk_bdev_abort`, `spdk_bdev_zcopy_start`; sugar |
 //! | [`list`], [`find`], [`BdevInfo`] | `spdk_for_each_bdev`, and what SPDK says of a bdev |
+//! | [`BdevStats`], [`Histogram`] | `struct spdk_bdev_io_stat`, `struct spdk_histogram_data` |
+//! | [`QosLimits`], [`IoTimeouts`] | `spdk_bdev_set_qos_rate_limits`, `spdk_bdev_set_timeout` |
 //! | [`MallocBdev`] and its like | `create_malloc_disk`, `delete_malloc_disk` and theirs |
 //!
 //! What holds what up (an arrow keeps its target alive; the closing of a descriptor waits for all of it):
@@ -32,6 +34,7 @@ mod buf;
     feature = "bdev-passthru"
 ))]
 mod builders;
+mod call;
 mod channel;
 mod channel_core;
 mod check;
@@ -39,13 +42,17 @@ mod claim;
 mod core;
 mod data;
 mod desc;
+mod histogram;
 mod info;
 mod io;
 mod io_types;
 mod lookup;
 mod op;
 mod payload;
+mod qos;
 mod sequential;
+mod stats;
+mod timeout;
 mod uuid;
 mod wait;
 mod zcopy;
@@ -61,6 +68,7 @@ pub use buf::{IoBuf, IoBufMut, Pieces};
     feature = "bdev-passthru"
 ))]
 pub use builders::*;
+pub use call::BdevCall;
 pub use channel::IoChannel;
 pub use claim::{Claim, ClaimKind};
 pub use data::{CompareWrite, IoData, WithMetadata};
@@ -68,12 +76,16 @@ pub use desc::{
     BdevDesc, Claimed, CloseDesc, DescMode, DescState, OpenBdev, Opened, ReadOnly, ReadWrite,
     SharedDesc, Unclaimed, Writable,
 };
+pub use histogram::{Bucket, Histogram};
 pub use info::{BdevInfo, Dif, DifType, Limits, Zones};
 pub use io::Io;
 pub use io_types::IoTypes;
 pub use lookup::{find, list};
 pub use op::Outcome;
+pub use qos::QosLimits;
 pub use sequential::Sequential;
+pub use stats::{BdevStats, ErrorStats, IoStats, ResetStats};
+pub use timeout::{IoTimeouts, SlowIo};
 pub use uuid::{ParseUuidError, Uuid};
 pub use zcopy::Zcopy;
 

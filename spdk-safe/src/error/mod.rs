@@ -7,12 +7,14 @@ use std::fmt;
 
 mod app;
 mod bdev;
+mod bdev_call;
 mod io;
 mod io_device;
 mod thread;
 
 pub use app::AppError;
 pub use bdev::{BdevError, ChannelError, ClaimError, OpenError};
+pub use bdev_call::BdevCallError;
 pub use io::{IoCause, IoError, IoStatus, IoType, NvmeStatus, ScsiStatus};
 pub use io_device::{DeviceChannelError, ForEachError, IoDeviceError};
 pub use thread::{
