@@ -178,6 +178,9 @@ const NEEDS: BdevCallError = BdevCallError::Unsupported {
 impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     /// The statistics of the bdev: of all channels that anybody has or had (`spdk_bdev_get_device_stat`).
     ///
+    /// SPDK adds them up one after the other, so one reading misses what a channel had that is destroyed meanwhile; the
+    /// next one has it again.
+    ///
     /// # Errors
     ///
     /// [`BdevCallError`].

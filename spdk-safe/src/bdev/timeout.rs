@@ -109,7 +109,8 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
             key,
             _bound: ThreadBound::new(),
         };
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() != 0);
+        let rest = u64::from(after.subsec_nanos() != 0);
+        let seconds = after.as_secs().saturating_add(rest);
         // More would overflow when SPDK counts it in ticks.
         let seconds = seconds.clamp(1, u64::from(u32::MAX));
         // SAFETY: the descriptor is open, and this is its thread. The context is a number.
