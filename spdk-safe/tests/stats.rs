@@ -561,6 +561,31 @@ fn limits_that_can_not_be_are_errors_that_say_what_can() {
 }
 
 #[test]
+fn a_bdev_with_limits_goes_right_after_it_was_opened_or_looked_at() {
+    SPDK.run(async |spdk| {
+        for turn in 0..8 {
+            let desc = disk(&spdk, "qos-gone").await;
+            let ch = desc.channel().unwrap();
+            let limits = QosLimits {
+                rw_ios_per_sec: Some(5000),
+                ..QosLimits::NONE
+            };
+            desc.set_qos_limits(limits).await.unwrap();
+            drop(ch);
+            desc.close().await;
+            // The channel is not destroyed yet, and opening has SPDK walk over the channels.
+            match turn % 4 {
+                0 => drop(BdevDesc::open(&spdk, "qos-gone").read_only().unwrap()),
+                1 => drop(spdk_safe::bdev::find(&spdk, "qos-gone").unwrap()),
+                2 => drop(spdk_safe::bdev::list(&spdk).unwrap()),
+                _ => {}
+            }
+            MallocBdev::delete(&spdk, "qos-gone").await.unwrap();
+        }
+    });
+}
+
+#[test]
 fn limits_whose_thread_is_another_one_are_changed_from_here() {
     SPDK.run(async |spdk| {
         let desc = disk(&spdk, "qos-thread").await;

@@ -1,4 +1,5 @@
 #include "info.h"
+#include "client.h"
 #include "version.h"
 
 #include <spdk/bdev.h>
@@ -187,7 +188,7 @@ spdk_shim_for_each_bdev(void (*fn)(void *ctx, struct spdk_bdev *bdev), void *ctx
 		fn(ctx, bdev);
 		/* After `fn`, which may run a module's code, and before the bdev is let go. */
 		next = spdk_bdev_next(bdev);
-		spdk_bdev_close(desc);
+		spdk_shim_bdev_close_look(desc);
 	}
 	return 0;
 }

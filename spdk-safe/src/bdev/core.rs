@@ -24,6 +24,7 @@ use super::channel_core::ChannelLink;
 use super::claim::Claim;
 use super::info::BdevInfo;
 use super::lookup;
+use super::qos::QosLimits;
 use super::timeout;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError};
 use crate::module::BdevModule;
@@ -88,7 +89,7 @@ impl State {
 enum Watch {
     Never,
     Now,
-    /// No more, but its last look may be under way.
+    /// No more, but a last look, or some other walk over the channels that we don't hear of, may be under way.
     Before,
 }
 
@@ -144,6 +145,8 @@ impl DescCore {
             .ok_or_else(not_found)?;
         // SAFETY: a descriptor of `bdev` is open and its thread is current.
         let info = unsafe { BdevInfo::read(bdev.as_ptr()) };
+        // SAFETY: as for the info.
+        let limited = unsafe { QosLimits::of(bdev.as_ptr()) } != QosLimits::NONE;
         // INVARIANT: `raw` is open, and SPDK's event context is in the core.
         let core = Arc::new(Self {
             num_blocks: AtomicU64::new(info.num_blocks.0),
@@ -158,7 +161,8 @@ impl DescCore {
                 next_link: 0,
                 claimed: false,
                 calls: 0,
-                watch: Watch::Never,
+                // Opening a bdev that has limits may set off a walk over its channels, as a look for slow I/O does.
+                watch: if limited { Watch::Before } else { Watch::Never },
                 closing: Vec::new(),
             }),
         });

@@ -138,7 +138,7 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         // SAFETY: by the type invariant the descriptor is open and this is its thread; it never had a channel.
-        unsafe { spdk_sys::spdk_bdev_close(self.0.as_ptr()) };
+        unsafe { spdk_sys::spdk_shim_bdev_close_look(self.0.as_ptr()) };
     }
 }
 

@@ -80,13 +80,15 @@ impl QosLimits {
         ])
     }
 
-    /// What is in force. On the app thread, while a descriptor is open.
-    fn in_force(desc: &DescCore) -> Self {
+    /// What is in force.
+    ///
+    /// # Safety
+    ///
+    /// A descriptor of `bdev` is open, and stays open meanwhile.
+    pub(super) unsafe fn of(bdev: *mut spdk_sys::spdk_bdev) -> Self {
         let mut raw = [0; 4];
-        // SAFETY: by the caller's word the bdev is there; SPDK writes four limits.
-        unsafe {
-            spdk_sys::spdk_bdev_get_qos_rate_limits(desc.bdev().as_ptr(), raw.as_mut_ptr());
-        }
+        // SAFETY: by this function's contract; SPDK writes four limits.
+        unsafe { spdk_sys::spdk_bdev_get_qos_rate_limits(bdev, raw.as_mut_ptr()) };
         let mbytes = |limit| (limit != 0).then_some(Mib(limit));
         Self {
             rw_ios_per_sec: (raw[0] != 0).then_some(raw[0]),
@@ -106,7 +108,8 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     pub fn qos_limits(&self) -> Result<QosLimits, BdevCallError> {
         app_thread::check()?;
         match self.core().is_open() {
-            true => Ok(QosLimits::in_force(self.core())),
+            // SAFETY: it is open, and closed on this thread alone.
+            true => Ok(unsafe { QosLimits::of(self.core().bdev().as_ptr()) }),
             false => Err(removed(self.core())),
         }
     }
@@ -152,9 +155,10 @@ unsafe extern "C" fn limits_callback(ctx: *mut c_void, status: i32) {
     contain("rate limits", || {
         // SAFETY: by this function's contract.
         let ticket = unsafe { Ticket::<QosLimits>::from_raw(ctx) };
-        let result = ticket
-            .check(status)
-            .map(|()| QosLimits::in_force(ticket.desc()));
+        let result = ticket.check(status).map(|()| {
+            // SAFETY: the ticket keeps the descriptor open.
+            unsafe { QosLimits::of(ticket.desc().bdev().as_ptr()) }
+        });
         ticket.answer(result);
     });
 }
