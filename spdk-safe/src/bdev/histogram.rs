@@ -28,7 +28,7 @@ struct Ticks {
     count: u64,
 }
 
-/// I/Os that took at least `start` and less than `end`.
+/// I/Os that took at least `start` and less than `end`; both are cut to whole nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bucket {
