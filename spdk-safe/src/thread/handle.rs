@@ -324,7 +324,7 @@ impl Delivery {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         match std::mem::replace(&mut self.state, State::Accepted) {
-            State::New(job) => match self.shared.push(job, cx.waker()) {
+            State::New(job) => match self.shared.push(job, cx.waker().clone()) {
                 Accepted::Yes(_) => {}
                 Accepted::Waits(ticket) => {
                     self.state = State::Waits(ticket);
@@ -336,7 +336,11 @@ impl Delivery {
                 }
             },
             State::Waits(ticket) => {
-                if !self.shared.mailbox().is_accepted(ticket, cx.waker()) {
+                if !self
+                    .shared
+                    .mailbox()
+                    .is_accepted(ticket, cx.waker().clone())
+                {
                     self.state = State::Waits(ticket);
                     return Poll::Pending;
                 }

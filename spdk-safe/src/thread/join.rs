@@ -79,13 +79,14 @@ impl<T> Link<T> {
 impl Abort {
     /// Whether the task is to end; if it is to later, `waker` is woken.
     fn is_wanted(&self, waker: &Waker) -> bool {
-        {
-            let mut slot = lock(&self.waker);
-            if !slot.as_ref().is_some_and(|have| have.will_wake(waker)) {
-                let old = slot.replace(waker.clone());
-                drop(slot);
-                drop(old);
-            }
+        let is_known = lock(&self.waker)
+            .as_ref()
+            .is_some_and(|have| have.will_wake(waker));
+        if !is_known {
+            // Cloned, and dropped, while nothing is locked: a waker is somebody's code.
+            let new = waker.clone();
+            let old = lock(&self.waker).replace(new);
+            drop(old);
         }
         self.wanted.load(Ordering::Acquire)
     }

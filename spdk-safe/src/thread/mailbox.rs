@@ -153,7 +153,7 @@ impl Mailbox {
     }
 
     /// Accepts `job`, or has it wait and `waker` woken when it was accepted.
-    pub(super) fn push(&self, job: Job, waker: &Waker) -> Accepted {
+    pub(super) fn push(&self, job: Job, waker: Waker) -> Accepted {
         let mut state = self.state();
         if state.closed {
             return Accepted::Closed(job);
@@ -164,21 +164,19 @@ impl Mailbox {
         }
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        state.waiting.push_back(Waiting {
-            ticket,
-            job,
-            waker: waker.clone(),
-        });
+        state.waiting.push_back(Waiting { ticket, job, waker });
         Accepted::Waits(ticket)
     }
 
     /// Whether what waited under `ticket` was accepted; if not, `waker` is woken when it is.
-    pub(super) fn is_accepted(&self, ticket: u64, waker: &Waker) -> bool {
+    pub(super) fn is_accepted(&self, ticket: u64, waker: Waker) -> bool {
+        // The old waker goes when nothing is locked: it is somebody's code.
+        let _old;
         let mut state = self.state();
         match state.waiting.binary_search_by_key(&ticket, |w| w.ticket) {
             Err(_) => true,
             Ok(at) => {
-                state.waiting[at].waker.clone_from(waker);
+                _old = std::mem::replace(&mut state.waiting[at].waker, waker);
                 false
             }
         }

@@ -61,21 +61,21 @@ impl<T> Drop for Sender<T> {
 impl<T> Receiver<T> {
     /// The result, once.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
+        // Cloned, and dropped, while nothing is locked: a waker is somebody's code.
+        let waker = cx.waker().clone();
+        let _old;
         let mut state = lock(&self.0);
         match &mut *state {
-            State::Waiting(Some(waker)) if waker.will_wake(cx.waker()) => Poll::Pending,
-            State::Waiting(waker) => {
-                // The old one is somebody's code: dropped after the lock.
-                let old = waker.replace(cx.waker().clone());
-                drop(state);
-                drop(old);
-                Poll::Pending
+            State::Waiting(slot) => {
+                _old = slot.replace(waker);
+                return Poll::Pending;
             }
-            State::Taken => Poll::Ready(Err(Failure::Dropped)),
-            State::Done(_) => match std::mem::replace(&mut *state, State::Taken) {
-                State::Done(result) => Poll::Ready(result),
-                State::Waiting(_) | State::Taken => Poll::Pending,
-            },
+            State::Taken => return Poll::Ready(Err(Failure::Dropped)),
+            State::Done(_) => {}
+        }
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Done(result) => Poll::Ready(result),
+            State::Waiting(_) | State::Taken => Poll::Ready(Err(Failure::Dropped)),
         }
     }
 

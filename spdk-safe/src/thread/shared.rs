@@ -125,7 +125,7 @@ impl Shared {
 
     /// Whether the thread is current, on whichever OS thread.
     pub(super) fn is_current(&self) -> bool {
-        super::home::current_raw() == Some(self.raw) && self.phase() != Phase::Gone
+        super::current_id() == Some(self.id)
     }
 
     /// Accepts `job`, or gives it back with the reason.
@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// Accepts `job`, or has it wait; see [`Mailbox::push`].
-    pub(super) fn push(self: &Arc<Self>, job: Job, waker: &Waker) -> Accepted {
+    pub(super) fn push(self: &Arc<Self>, job: Job, waker: Waker) -> Accepted {
         let accepted = self.mailbox.push(job, waker);
         if let Accepted::Yes(kick) = accepted {
             self.kick(kick);
@@ -280,7 +280,8 @@ impl Shared {
         // Nothing of ours has to reach the thread any more.
         self.gate.close();
         local::forget(self.raw);
-        drop(self.mailbox.seal());
+        let left = self.mailbox.seal();
+        contain("the destructor of a task", || drop(left));
         *lock(&self.left_at) = Some(Instant::now());
         self.set_phase(Phase::Left);
         // SAFETY: this is the thread, and it exists; nobody sends to it, since the gate is closed.
@@ -352,12 +353,14 @@ impl Shared {
 
     /// Has `waker` woken when the thread is gone; `true` if it is.
     pub(super) fn poll_gone(&self, waker: &Waker) -> bool {
-        let mut joining = lock(&self.joining);
-        if self.phase() == Phase::Gone {
-            return true;
-        }
-        if !joining.iter().any(|have| have.will_wake(waker)) {
-            joining.push(waker.clone());
+        // Cloned, and dropped, while nothing is locked: a waker is somebody's code.
+        let mut waker = Some(waker.clone());
+        {
+            let mut joining = lock(&self.joining);
+            let known = |waker: &Waker| joining.iter().any(|have| have.will_wake(waker));
+            if !waker.as_ref().is_some_and(known) {
+                joining.extend(waker.take());
+            }
         }
         // `gone` sets the phase before it takes the list.
         self.phase() == Phase::Gone

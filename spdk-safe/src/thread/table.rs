@@ -1,7 +1,9 @@
 //! All threads of ours that are not gone, by their ids.
 
 use std::cell::RefCell;
+use std::ffi::c_void;
 use std::num::NonZeroU64;
+use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,12 +11,16 @@ use std::time::Duration;
 
 use super::local::Local;
 use super::shared::{Phase, Shared};
-use super::{Home, Poller, PollerStatus, local};
+use super::{Home, Poller, PollerStatus, app_thread, local};
 use crate::error::ThreadError;
+use crate::panic::contain;
 use crate::sync::lock;
 
-/// How often the app thread looks after threads that exit, and messages that SPDK had no room for.
-const EVERY: Duration = Duration::from_micros(500);
+/// How often the app thread looks after threads that exit, and messages that SPDK had no room for, while there are any.
+const OFTEN: Duration = Duration::from_micros(500);
+
+/// How often it looks whether there are any. SPDK up to 25.09 may have no room for the message that says so.
+const SELDOM: Duration = Duration::from_millis(100);
 
 /// How many messages may be in flight to the app thread, and to others if nothing else was said.
 pub(super) const ROOM: usize = 1024;
@@ -30,7 +36,9 @@ static APP_THREAD: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// On the app's OS thread while the app runs.
-    static ATTENDANT: RefCell<Option<Poller>> = const { RefCell::new(None) };
+    static LOOKS_SELDOM: RefCell<Option<Poller>> = const { RefCell::new(None) };
+    /// While somebody wants attention.
+    static LOOKS_OFTEN: RefCell<Option<Poller>> = const { RefCell::new(None) };
 }
 
 pub(super) fn add(shared: &Arc<Shared>) {
@@ -82,9 +90,21 @@ pub(super) fn may_hold(home: Home) -> Result<(), ThreadError> {
     }
 }
 
-/// The app thread is to look at the table.
+/// The app thread is to look at the table, until nobody in it wants that.
 pub(super) fn want_attention() {
-    ATTENTION.store(true, Ordering::Release);
+    if !ATTENTION.swap(true, Ordering::AcqRel) {
+        // Refused, it is seen a little later.
+        let _ = app_thread::send(attend_callback, ptr::null_mut());
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this on the app thread, in a message that [`want_attention`] sent.
+unsafe extern "C" fn attend_callback(_ctx: *mut c_void) {
+    contain("the care for threads", || {
+        attend();
+    });
 }
 
 /// Looks after those who want it. On the app thread; again in the same turn does nothing new.
@@ -92,11 +112,24 @@ pub(crate) fn attend() -> PollerStatus {
     if !ATTENTION.swap(false, Ordering::AcqRel) {
         return PollerStatus::Idle;
     }
+    let mut again = false;
     for shared in all() {
-        if shared.look_after() {
-            want_attention();
-        }
+        again |= shared.look_after();
     }
+    if again {
+        ATTENTION.store(true, Ordering::Release);
+    }
+    // Nothing is borrowed where a poller is made or dropped.
+    let often = LOOKS_OFTEN.take();
+    let often = match (again || ATTENTION.load(Ordering::Acquire), often) {
+        (true, None) if app_thread::check().is_ok() => Poller::unlisted(OFTEN, attend).ok(),
+        (true, often) => often,
+        (false, often) => {
+            drop(often);
+            None
+        }
+    };
+    LOOKS_OFTEN.set(often);
     PollerStatus::Busy
 }
 
@@ -107,8 +140,8 @@ pub(super) fn open_app_thread(home: Home) {
     APP_THREAD.store(home.id().get(), Ordering::Release);
     local::begin(&shared, home);
     add(&shared);
-    match Poller::unlisted(EVERY, attend) {
-        Ok(poller) => ATTENDANT.set(Some(poller)),
+    match Poller::unlisted(SELDOM, attend) {
+        Ok(poller) => LOOKS_SELDOM.set(Some(poller)),
         Err(error) => crate::log::error(&format!("nobody looks after threads: {error}")),
     }
 }
@@ -120,7 +153,8 @@ pub(super) fn close_app_thread() {
     };
     let is_current = local.home().check().is_ok();
     if is_current {
-        drop(ATTENDANT.take());
+        drop(LOOKS_SELDOM.take());
+        drop(LOOKS_OFTEN.take());
     }
     local.shared().close_for_good(is_current);
     local::forget(local.home().raw());

@@ -127,6 +127,66 @@ fn t11_the_end_of_the_app_has_forgotten_threads_exit() {
 }
 
 #[test]
+fn t11_what_keeps_a_thread_from_exiting_is_said() {
+    use spdk_safe::module::{BdevModule, BlockDevice, BlockDeviceBuilder, Request, RequestStatus};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    static MODULE: BdevModule = BdevModule::new(c"rust_keeps");
+    thread_local!(static HELD: RefCell<Vec<Request>> = const { RefCell::new(Vec::new()) });
+    struct Keeps;
+    impl BlockDevice for Keeps {
+        type Channel = ();
+
+        fn create_channel(&self) -> Result<(), ChannelError> {
+            Ok(())
+        }
+
+        fn submit(&self, _channel: &Rc<()>, request: Request) {
+            HELD.with_borrow_mut(|held| held.push(request));
+        }
+    }
+    in_process("t11_what_keeps_a_thread_from_exiting_is_said", || {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&said);
+        let log = move |line: &spdk_safe::log::Line<'_>| {
+            lines.lock().unwrap().push(line.text.to_string());
+        };
+        let app = app().module(&MODULE).log_to(log);
+        app.run(async |spdk| {
+            let device = BlockDeviceBuilder::new("keeps").blocks(Blocks(64));
+            let _bdev = device.register(&spdk, &MODULE, Keeps).unwrap();
+            let desc = BdevDesc::open(&spdk, "keeps").read_write().unwrap();
+            let share = desc.share();
+            let thread = Thread::builder("stuck").create(&spdk).await.unwrap();
+            let start = move || async move {
+                let ch = share.channel().unwrap();
+                let buf = ch.alloc(Blocks(1)).unwrap();
+                ch.write(Lba(0), buf).await.0
+            };
+            drop(thread.spawn(start).await.unwrap());
+            while HELD.with_borrow(Vec::is_empty) {
+                yield_now().await;
+            }
+            let exit = thread.exit();
+            // As long as it takes.
+            let is_said = |line: &String| {
+                line.contains("\"stuck\" can't exit yet")
+                    && line.contains("channel of \"keeps\" (1 I/Os in flight)")
+            };
+            while !said.lock().unwrap().iter().any(is_said) {
+                yield_now().await;
+            }
+            for request in HELD.take() {
+                request.complete(RequestStatus::Success);
+            }
+            exit.await;
+        })
+        .unwrap();
+    });
+}
+
+#[test]
 fn t11_calls_to_the_app_thread_at_its_end_are_run_or_errors() {
     in_process(
         "t11_calls_to_the_app_thread_at_its_end_are_run_or_errors",
