@@ -146,6 +146,24 @@ fn t7_floods_from_all_sides_lose_nothing_and_keep_each_senders_order() {
 }
 
 #[test]
+fn t7_a_burst_that_is_larger_than_a_pass_is_run_to_its_end() {
+    SPDK.run(async |spdk| {
+        let thread = pinned(&spdk, "burst").await;
+        let count = Arc::new(AtomicUsize::new(0));
+        for _ in 0..1000 {
+            let count = Arc::clone(&count);
+            let add = move || _ = count.fetch_add(1, Ordering::SeqCst);
+            thread.try_send(add).unwrap();
+        }
+        // Nothing else is sent that could help it along.
+        while count.load(Ordering::SeqCst) < 1000 {
+            yield_now().await;
+        }
+        thread.exit().await;
+    });
+}
+
+#[test]
 fn t7_100_000_messages_that_nobody_awaits_are_all_run() {
     SPDK.run(async |spdk| {
         let thread = pinned(&spdk, "t7-all").await;
