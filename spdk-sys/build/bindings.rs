@@ -36,7 +36,7 @@ const BDEVS: &[&str] = &[
 ];
 
 const IO: &[&str] = &[
-    "spdk_bdev_(readv|writev|comparev)_blocks(_with_md)?",
+    "spdk_bdev_(read|write|readv|writev|comparev)_blocks(_with_md)?",
     "spdk_bdev_(comparev_and_writev|unmap|write_zeroes|flush)_blocks",
     "spdk_bdev_(abort|zcopy_end|free_io|queue_io_wait)",
     "spdk_bdev_io_get_iovec",

@@ -53,15 +53,21 @@ impl Batch {
         }
     }
 
-    pub(super) fn core(&self) -> &Rc<BatchCore> {
-        &self.core
+    /// One more.
+    pub(super) fn add(&self, slot: NonNull<Op>) {
+        self.core.add(slot);
     }
 
     /// How many of its I/Os are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         let members = self.core.members.borrow();
-        members.iter().filter(|member| is_alive(member)).count()
+        let flying = |(slot, generation): &&(NonNull<Op>, u64)| {
+            // SAFETY: by the invariant of `BatchCore`.
+            let op = unsafe { slot.as_ref() };
+            op.generation() == *generation && op.is_in_flight()
+        };
+        members.iter().filter(flying).count()
     }
 
     /// Aborts all that are in flight now. Each I/O ends by its own future as well: as aborted
@@ -72,21 +78,24 @@ impl Batch {
     /// [`IoError::Unsupported`] when the bdev can't abort; those that waited for memory were given up nevertheless.
     pub async fn abort(&self) -> Result<Aborts, IoError> {
         self.core.channel.check()?;
-        let members = self.core.members.take();
         let mut aborts = Aborts::default();
         let mut asked = Vec::new();
-        for (slot, generation) in members {
-            // SAFETY: by the invariant of `BatchCore`.
-            let op = unsafe { slot.as_ref() };
-            if op.generation() != generation {
-                continue;
-            }
-            if op.give_up() {
-                aborts.given_up += 1;
-            } else if op.is_submitted() {
-                asked.push((slot, generation));
-            }
-        }
+        self.core
+            .members
+            .borrow_mut()
+            .retain(|&(slot, generation)| {
+                // SAFETY: by the invariant of `BatchCore`.
+                let op = unsafe { slot.as_ref() };
+                if op.generation() != generation {
+                    return false;
+                }
+                if op.give_up() {
+                    aborts.given_up += 1;
+                } else if op.is_submitted() {
+                    asked.push((slot, generation));
+                }
+                op.is_new()
+            });
         if aborts.given_up != 0 {
             self.core.channel.waits.sweep();
         }
@@ -114,13 +123,12 @@ impl Batch {
 fn is_alive((slot, generation): &(NonNull<Op>, u64)) -> bool {
     // SAFETY: by the invariant of `BatchCore`.
     let op = unsafe { slot.as_ref() };
-    op.generation() == *generation && op.is_in_flight()
+    op.generation() == *generation && (op.is_new() || op.is_in_flight())
 }
 
 impl BatchCore {
-    /// One more, which has just been started.
-    pub(super) fn add(&self, slot: NonNull<Op>) {
-        // SAFETY: the slot was just started, so it is not idle.
+    fn add(&self, slot: NonNull<Op>) {
+        // SAFETY: the slot is a future's, so it is not idle.
         let op = unsafe { slot.as_ref() };
         if !std::ptr::eq(Rc::as_ptr(&op.channel()), Rc::as_ptr(&self.channel)) {
             // Of another channel, whose slots may go before ours: it can't be a member.

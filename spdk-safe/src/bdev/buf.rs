@@ -80,16 +80,24 @@ pub unsafe trait IoBufMut: IoBuf {}
 /// Where an [`IoBuf`] tells of its memory.
 #[derive(Debug)]
 pub struct Pieces<'a> {
+    /// All pieces, unless there is but one.
     iovs: &'a mut Vec<libc::iovec>,
+    first: *mut u8,
+    first_len: usize,
+    count: usize,
     len: u64,
     /// All addresses, or-ed: a bit that is set somewhere is set here.
     addresses: usize,
 }
 
 impl<'a> Pieces<'a> {
+    #[inline]
     pub(super) fn new(iovs: &'a mut Vec<libc::iovec>) -> Self {
         Self {
             iovs,
+            first: std::ptr::null_mut(),
+            first_len: 0,
+            count: 0,
             len: 0,
             addresses: 0,
         }
@@ -103,32 +111,78 @@ impl<'a> Pieces<'a> {
         }
         self.len = self.len.saturating_add(len as u64);
         self.addresses |= base.addr();
+        self.count += 1;
+        if self.count == 1 {
+            (self.first, self.first_len) = (base, len);
+        } else {
+            self.push_more(base, len);
+        }
+    }
+
+    #[cold]
+    fn push_more(&mut self, base: *mut u8, len: usize) {
+        if self.count == 2 {
+            self.spill_first();
+        }
         self.iovs.push(libc::iovec {
             iov_base: base.cast(),
             iov_len: len,
         });
     }
 
+    fn spill_first(&mut self) {
+        self.iovs.clear();
+        self.iovs.push(libc::iovec {
+            iov_base: self.first.cast(),
+            iov_len: self.first_len,
+        });
+    }
+
+    /// The only piece, if there is but one.
+    #[inline]
+    pub(super) fn only(&self) -> *mut c_void {
+        match self.count {
+            1 => self.first.cast(),
+            _ => std::ptr::null_mut(),
+        }
+    }
+
+    /// Puts all pieces into the array.
+    pub(super) fn spill(&mut self) {
+        match self.count {
+            0 => self.iovs.clear(),
+            1 => self.spill_first(),
+            _ => {}
+        }
+    }
+
     /// Bytes of all pieces.
+    #[inline]
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
     /// How many pieces.
     pub(super) fn count(&self) -> usize {
-        self.iovs.len()
+        self.count
     }
 
     /// Whether every piece begins at a multiple of `align`, a power of two.
+    #[inline]
     pub(super) fn are_aligned(&self, align: usize) -> bool {
         self.addresses & (align - 1) == 0
     }
 
     /// Takes the last piece out again: its address and length.
     pub(super) fn pop(&mut self) -> Option<(*mut c_void, u64)> {
-        let last = self.iovs.pop()?;
-        self.len -= last.iov_len as u64;
-        Some((last.iov_base, last.iov_len as u64))
+        let (base, len) = match self.count {
+            0 => return None,
+            1 => (self.first.cast(), self.first_len),
+            _ => self.iovs.pop().map(|last| (last.iov_base, last.iov_len))?,
+        };
+        self.count -= 1;
+        self.len -= len as u64;
+        Some((base, len as u64))
     }
 }
 

@@ -64,7 +64,7 @@ impl ChannelLink {
 ///
 /// - While `raw` is not null it is a channel of `home` for `desc`, whose descriptor `raw_desc` is open: the link `id`
 ///   is listed in `desc`.
-/// - Every slot in `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
+/// - Every slot of the list `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
 /// - Every other slot holds a strong count of this core.
 pub(super) struct ChannelCore {
     pub(super) desc: Arc<DescCore>,
@@ -93,7 +93,8 @@ pub(super) struct ChannelCore {
     revoked: Cell<bool>,
     /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
     outstanding: Cell<usize>,
-    idle: RefCell<Vec<NonNull<Op>>>,
+    /// The first idle slot; each has the next.
+    idle: Cell<Option<NonNull<Op>>>,
     /// Zero-copy regions that somebody holds.
     regions: RefCell<Vec<Weak<RegionCore>>>,
 }
@@ -148,7 +149,7 @@ impl ChannelCore {
             waits: WaitQueues::of(home),
             revoked: Cell::new(false),
             outstanding: Cell::new(0),
-            idle: RefCell::new(Vec::new()),
+            idle: Cell::new(None),
         });
         slot.store(Rc::as_ptr(&core).cast_mut(), Ordering::Release);
         registry::add(&core);
@@ -192,14 +193,22 @@ impl ChannelCore {
     }
 
     /// Takes an idle slot, or makes one. In steady state nothing is allocated.
+    #[inline]
     pub(super) fn take_op(&self) -> NonNull<Op> {
-        let idle = self.idle.borrow_mut().pop();
-        idle.unwrap_or_else(|| NonNull::from(Box::leak(Box::new(Op::new()))))
+        let Some(slot) = self.idle.get() else {
+            return make_op();
+        };
+        // SAFETY: by the type invariant.
+        self.idle.set(unsafe { slot.as_ref() }.next.get());
+        slot
     }
 
     /// Takes a slot back.
-    pub(super) fn give_op(&self, op: NonNull<Op>) {
-        self.idle.borrow_mut().push(op);
+    #[inline]
+    pub(super) fn give_op(&self, slot: NonNull<Op>) {
+        // SAFETY: the slot is the caller's, so it is there.
+        unsafe { slot.as_ref() }.next.set(self.idle.get());
+        self.idle.set(Some(slot));
     }
 
     /// SPDK is about to get an I/O.
@@ -247,6 +256,11 @@ impl ChannelCore {
     }
 }
 
+#[cold]
+fn make_op() -> NonNull<Op> {
+    NonNull::from(Box::leak(Box::new(Op::new())))
+}
+
 impl Held for ChannelCore {
     fn home(&self) -> Home {
         self.home
@@ -278,9 +292,10 @@ impl Drop for ChannelCore {
     fn drop(&mut self) {
         // The link stays listed until the channel is put, which may be later and on another SPDK thread.
         self.slot.store(ptr::null_mut(), Ordering::Release);
-        for op in self.idle.get_mut().drain(..) {
+        while let Some(slot) = self.idle.get() {
             // SAFETY: by the type invariant the slot came from a `Box`, and nobody else has it.
-            drop(unsafe { Box::from_raw(op.as_ptr()) });
+            let op = unsafe { Box::from_raw(slot.as_ptr()) };
+            self.idle.set(op.next.get());
         }
         let raw = self.raw.replace(ptr::null_mut());
         if raw.is_null() {

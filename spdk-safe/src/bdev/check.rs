@@ -16,8 +16,8 @@ pub(super) fn check(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Result
     let blocks = match (io, ask.blocks) {
         (IoType::Reset | IoType::Abort, _) => return Ok(Blocks(0)),
         (IoType::SeekData | IoType::SeekHole, _) => Blocks(1),
-        (_, Some(blocks)) => blocks,
-        (_, None) => data(channel, ask, laid)?,
+        (_, Ask::AS_DATA) => data(channel, ask, laid)?,
+        (_, blocks) => blocks,
     };
     if blocks == Blocks(0) {
         return Err(IoError::Empty { io, lba });

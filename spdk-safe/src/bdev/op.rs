@@ -1,13 +1,13 @@
 //! One operation: its slot, from submission to completion.
 //!
 //! ```text
-//!          1            2 (0)                3                   4
-//!   Idle ─────► start ────────► Submitted ─────────────► Done ────────► Idle
-//!                 │ ▲ 2 (-ENOMEM)            5             ▲
-//!                 │ └────────── Waiting ◄────┐             │
-//!                 │                │ resubmit              │
-//!                 └── 2 (other) ───┴───────────────────────┘
-//!   1: ChannelCore::take_op   2: submit   3: io_done_callback   4: Flight::finish, or at once if detached
+//!         1         2 (0)                3                   4
+//!   Idle ────► New ────────► Submitted ─────────────► Done ────────► Idle
+//!               │ ▲ 2 (-ENOMEM)                         ▲
+//!               │ └────────── Waiting ◄────┐            │
+//!               │                │ resubmit             │
+//!               └── 2 (other) ───┴──────────────────────┘
+//!   1: Flight::new   2: submit, at the first poll   3: io_done_callback   4: Flight::finish, or at once if detached
 //! ```
 //!
 //! A slot is a fixed place in memory: SPDK has pointers to it (the callback's argument, the iovec array), and it owns
@@ -38,8 +38,8 @@ use crate::units::{Blocks, Lba};
 pub(super) struct Ask {
     pub(super) io: IoType,
     pub(super) lba: Lba,
-    /// `None`: as many as the data has.
-    pub(super) blocks: Option<Blocks>,
+    /// [`Ask::AS_DATA`]: as many as the data has.
+    pub(super) blocks: Blocks,
     /// Of a copy, its source; of a zero-copy, whether to fill the memory; of an abort, its victim's generation.
     pub(super) other: u64,
     /// Of an abort, the slot of its victim.
@@ -47,23 +47,24 @@ pub(super) struct Ask {
 }
 
 impl Ask {
+    /// No bdev has that many.
+    pub(super) const AS_DATA: Blocks = Blocks(u64::MAX);
+
     /// For an I/O as long as its data.
     #[inline]
     pub(super) fn data(io: IoType, lba: Lba) -> Self {
-        Self {
-            io,
-            lba,
-            blocks: None,
-            other: 0,
-            victim: ptr::null_mut(),
-        }
+        Self::range(io, lba, Self::AS_DATA)
     }
 
     /// For an I/O on a range.
+    #[inline]
     pub(super) fn range(io: IoType, lba: Lba, blocks: Blocks) -> Self {
         Self {
-            blocks: Some(blocks),
-            ..Self::data(io, lba)
+            io,
+            lba,
+            blocks,
+            other: 0,
+            victim: ptr::null_mut(),
         }
     }
 }
@@ -71,6 +72,7 @@ impl Ask {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
+    New,
     Waiting,
     Submitted,
     Done,
@@ -80,31 +82,33 @@ enum Phase {
 ///
 /// - While `phase` is `Submitted`, SPDK has a pointer to the slot, and `iovs` is not touched by us; while it is
 ///   `Waiting`, the slot is in one of the [`WaitQueues`](super::wait::WaitQueues) of its thread.
-/// - `channel` is null, or the core that the slot belongs to, with a strong count of it; it is not null unless `phase`
-///   is `Idle`.
+/// - `channel` is null while `phase` is `Idle`, and else the core that the slot belongs to, with a strong count of it.
 pub(super) struct Op {
     phase: Cell<Phase>,
     /// The future is gone: nobody wants the result.
     detached: Cell<bool>,
     /// It waits, and is to be given up.
     aborted: Cell<bool>,
-    /// Counts how often the slot was used.
-    generation: Cell<u64>,
     channel: Cell<*const ChannelCore>,
     ask: Cell<Ask>,
-    blocks: Cell<Blocks>,
+    /// The memory, if it is in one piece and there is no metadata; else it is in `iovs`.
+    only: Cell<*mut c_void>,
+    waker: Cell<Option<Waker>>,
     payload: Payload,
+    error: Cell<Option<IoError>>,
+    /// Counts how often the slot was used.
+    generation: Cell<u64>,
     /// Where the second list of pieces begins.
     second: Cell<usize>,
     metadata: Cell<*mut c_void>,
-    error: Cell<Option<IoError>>,
     /// What a seek found.
     found: Cell<u64>,
     /// Of a zero-copy that is done: its `spdk_bdev_io`, which is not freed yet.
     kept: Cell<*mut spdk_sys::spdk_bdev_io>,
-    waker: Cell<Option<Waker>>,
     /// Ours alone, since some modules change it in place while the I/O runs (B-41). Keeps its capacity.
     iovs: UnsafeCell<Vec<libc::iovec>>,
+    /// The next idle slot of the channel.
+    pub(super) next: Cell<Option<NonNull<Self>>>,
 }
 
 impl Op {
@@ -113,21 +117,23 @@ impl Op {
             phase: Cell::new(Phase::Idle),
             detached: Cell::new(false),
             aborted: Cell::new(false),
-            generation: Cell::new(0),
             channel: Cell::new(ptr::null()),
             ask: Cell::new(Ask::data(IoType::Read, Lba(0))),
-            blocks: Cell::new(Blocks(0)),
+            only: Cell::new(ptr::null_mut()),
+            waker: Cell::new(None),
             payload: Payload::new(),
+            error: Cell::new(None),
+            generation: Cell::new(0),
             second: Cell::new(0),
             metadata: Cell::new(ptr::null_mut()),
-            error: Cell::new(None),
             found: Cell::new(0),
             kept: Cell::new(ptr::null_mut()),
-            waker: Cell::new(None),
             iovs: UnsafeCell::new(Vec::new()),
+            next: Cell::new(None),
         }
     }
 
+    #[cold]
     fn fail(&self, make: impl FnOnce(IoType, Lba) -> IoError) -> IoError {
         let ask = self.ask.get();
         make(ask.io, ask.lba)
@@ -147,7 +153,7 @@ impl Op {
     }
 
     pub(super) fn blocks(&self) -> Blocks {
-        self.blocks.get()
+        self.ask.get().blocks
     }
 
     pub(super) fn found(&self) -> u64 {
@@ -162,6 +168,11 @@ impl Op {
     /// How often the slot was used; tells the operation that uses it now from others.
     pub(super) fn generation(&self) -> u64 {
         self.generation.get()
+    }
+
+    /// Whether nothing was started yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.phase.get() == Phase::New
     }
 
     /// Whether it was started and is not done.
@@ -193,86 +204,49 @@ impl Op {
 impl<C: Data> Hold for C {
     const WANTS_FILLED: bool = <C as Data>::WANTS_FILLED;
 
+    #[inline]
     fn filled(&mut self) {
         Data::filled(self);
     }
 }
 
 /// A slot in use, with data of type `C`: what a future holds. Dropping it detaches the operation.
+///
+/// # Invariants
+///
+/// The slot is not idle, and a `C` was put into its payload.
 pub(super) struct Flight<C> {
     slot: NonNull<Op>,
     _data: PhantomData<C>,
 }
 
-/// A slot that was taken and is not used yet: given back if something panics.
-struct Taken<'a> {
-    slot: NonNull<Op>,
-    channel: &'a ChannelCore,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        // SAFETY: slots live as long as their channel.
-        let payload = unsafe { self.slot.as_ref() }.payload.detach();
-        self.channel.give_op(self.slot);
-        drop(payload);
-    }
-}
-
 impl<C: IoData> Flight<C> {
-    /// Checks what is asked and starts it. On an error nothing was started, and the data comes back.
+    /// Takes a slot of `channel` for what is asked. Nothing is started.
     #[inline]
-    pub(super) fn start(channel: Rc<ChannelCore>, ask: Ask, data: C) -> Result<Self, (IoError, C)> {
-        if let Err(error) = channel.check() {
-            return Err((error.into(), data));
-        }
+    pub(super) fn new(channel: &Rc<ChannelCore>, ask: Ask, data: C) -> Self {
         let slot = channel.take_op();
-        // SAFETY: slots live as long as their channel, of which `op.channel` has a count from below on.
+        // SAFETY: slots live as long as their channel.
         let op = unsafe { slot.as_ref() };
-        let taken = Taken {
-            slot,
-            channel: &channel,
-        };
-        let at = op.payload.put(data);
-        // SAFETY: the slot was idle, so SPDK has no pointer to the array.
-        let iovs = unsafe { &mut *op.iovs.get() };
-        iovs.clear();
-        let mut laid = Laid::new(iovs);
-        // SAFETY: it lies there until it is taken out, and nobody else uses it.
-        unsafe { &mut *at }.lay_out(ask.io, &mut laid);
-        let checked = check(&channel, &ask, &laid);
-        let (second, metadata) = (laid.second, laid.metadata);
-        std::mem::forget(taken);
-        match checked {
-            Ok(blocks) => op.blocks.set(blocks),
-            Err(error) => {
-                // SAFETY: a `C` was put in just now.
-                let data = unsafe { op.payload.take::<C>() };
-                channel.give_op(slot);
-                return Err((error, data));
-            }
-        }
+        op.payload.put(data);
         op.ask.set(ask);
-        op.second.set(second.map_or(0, |(count, _)| count));
-        op.metadata
-            .set(metadata.map_or(ptr::null_mut(), |(base, _)| base));
         op.generation.set(op.generation.get() + 1);
-        op.detached.set(false);
-        op.aborted.set(false);
-        channel.begin_io();
-        // INVARIANT: the slot has the count that was ours.
-        op.channel.set(Rc::into_raw(channel));
-        submit(slot, Turn::First);
-        Ok(Self {
+        // INVARIANT: the slot has a count of its own.
+        op.channel.set(Rc::into_raw(Rc::clone(channel)));
+        op.phase.set(Phase::New);
+        // INVARIANT: not idle, with a `C` inside.
+        Self {
             slot,
             _data: PhantomData,
-        })
+        }
     }
 
-    /// Whether it is done; else `waker` will be woken.
+    /// Starts it if it is new, and says whether it is done; else `waker` will be woken.
     #[inline]
     pub(super) fn poll(&self, waker: &Waker) -> bool {
         let op = self.op();
+        if op.phase.get() == Phase::New {
+            self.start();
+        }
         if op.phase.get() == Phase::Done {
             return true;
         }
@@ -288,6 +262,53 @@ impl<C: IoData> Flight<C> {
         false
     }
 
+    /// Checks what is asked and submits it. What fails is done at once.
+    #[inline]
+    fn start(&self) {
+        let op = self.op();
+        // SAFETY: by the type invariant the slot has a count of it.
+        let channel = unsafe { &*op.channel.get() };
+        match self.prepare(op, channel) {
+            Ok(()) => {
+                op.detached.set(false);
+                op.aborted.set(false);
+                channel.begin_io();
+                submit(self.slot, Turn::First);
+            }
+            Err(error) => {
+                op.error.set(Some(error));
+                op.phase.set(Phase::Done);
+            }
+        }
+    }
+
+    /// Everything that is to be right before SPDK sees it.
+    #[inline]
+    fn prepare(&self, op: &Op, channel: &ChannelCore) -> Result<(), IoError> {
+        channel.check()?;
+        let mut ask = op.ask.get();
+        // SAFETY: the slot is new, so SPDK has no pointer to the array.
+        let iovs = unsafe { &mut *op.iovs.get() };
+        let mut laid = Laid::new(iovs);
+        // SAFETY: by the type invariant a `C` is there; SPDK does not have its memory yet, and nobody else uses it.
+        let data = unsafe { op.payload.get::<C>() };
+        data.lay_out(ask.io, &mut laid);
+        ask.blocks = check(channel, &ask, &laid)?;
+        op.ask.set(ask);
+        let only = match (ask.io, laid.metadata) {
+            (IoType::Read | IoType::Write, None) => laid.pieces.only(),
+            _ => ptr::null_mut(),
+        };
+        op.only.set(only);
+        if only.is_null() {
+            laid.pieces.spill();
+            op.second.set(laid.second.map_or(0, |(count, _)| count));
+            op.metadata
+                .set(laid.metadata.map_or(ptr::null_mut(), |(base, _)| base));
+        }
+        Ok(())
+    }
+
     /// The result and the data of an operation that is done.
     #[inline]
     pub(super) fn finish<R: Outcome>(self) -> (Result<R, IoError>, C) {
@@ -296,7 +317,7 @@ impl<C: IoData> Flight<C> {
             None => Ok(R::of(Ended(op))),
             Some(error) => Err(error),
         };
-        // SAFETY: a `C` was put in by `start`, and SPDK has let go of its memory.
+        // SAFETY: by the type invariant a `C` is there, and SPDK has let go of its memory.
         let data = unsafe { op.payload.take::<C>() };
         let slot = self.slot;
         std::mem::forget(self);
@@ -306,6 +327,7 @@ impl<C: IoData> Flight<C> {
 }
 
 impl<C> Flight<C> {
+    #[inline]
     pub(super) fn op(&self) -> &Op {
         // SAFETY: the slot is not idle, so it has a count of its channel, which keeps its memory.
         unsafe { self.slot.as_ref() }
@@ -320,12 +342,9 @@ impl<C> Drop for Flight<C> {
     fn drop(&mut self) {
         let op = self.op();
         let waker = op.waker.take();
-        // SPDK does not have what waits, so its data can go now; a request above may be waiting for that.
+        // SPDK does not have what is new or waits, so its data can go now; a request above may be waiting for that.
         let unused = match op.phase.get() {
-            Phase::Done => {
-                drop(recycle(self.slot));
-                None
-            }
+            Phase::New | Phase::Done => Some(recycle(self.slot)),
             Phase::Waiting => {
                 op.detached.set(true);
                 Some(op.payload.detach())
@@ -396,9 +415,10 @@ fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
     }
     // Set first: some errors complete inside the call (B-71).
     op.phase.set(Phase::Submitted);
-    let (lba, blocks) = (ask.lba.0, op.blocks.get().0);
+    let (lba, blocks) = (ask.lba.0, ask.blocks.0);
     let done = Some(io_done_callback as unsafe extern "C" fn(_, _, _));
     let arg = slot.as_ptr().cast::<c_void>();
+    let only = op.only.get();
     // SAFETY: SPDK did not have the array until now, so nobody changes it.
     let iovs = unsafe { &mut *op.iovs.get() };
     let (iov, count) = (iovs.as_mut_ptr(), iovs.len() as i32);
@@ -406,12 +426,20 @@ fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
     calls::count(Call::Submit);
     let rc = match ask.io {
         // SAFETY: descriptor and channel are open and of this thread, by the invariant of
-        // `ChannelCore`; range, length and alignment were checked; the array, the memory it names and the slot stay
-        // where they are until the callback. (The same holds for all that follow.)
+        // `ChannelCore`; range, length and alignment were checked; the memory, the array that names it and the slot
+        // stay where they are until the callback. (The same holds for all that follow.)
+        IoType::Read if !only.is_null() => unsafe {
+            spdk_sys::spdk_bdev_read_blocks(desc, raw, only, lba, blocks, done, arg)
+        },
+        // SAFETY: as above; the descriptor is writable, by its type.
+        IoType::Write if !only.is_null() => unsafe {
+            spdk_sys::spdk_bdev_write_blocks(desc, raw, only, lba, blocks, done, arg)
+        },
+        // SAFETY: as above.
         IoType::Read if md.is_null() => unsafe {
             spdk_sys::spdk_bdev_readv_blocks(desc, raw, iov, count, lba, blocks, done, arg)
         },
-        // SAFETY: as above; the descriptor is writable, by its type.
+        // SAFETY: as above.
         IoType::Write if md.is_null() => unsafe {
             spdk_sys::spdk_bdev_writev_blocks(desc, raw, iov, count, lba, blocks, done, arg)
         },
@@ -520,6 +548,7 @@ pub(super) fn resubmit(slot: NonNull<Op>) -> bool {
 }
 
 /// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more.
+#[inline]
 fn finish(slot: NonNull<Op>, error: Option<IoError>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
@@ -527,7 +556,9 @@ fn finish(slot: NonNull<Op>, error: Option<IoError>) {
         // SAFETY: SPDK has let go of the memory, and the future has not looked yet.
         unsafe { op.payload.filled() };
     }
-    op.error.set(error);
+    if error.is_some() {
+        op.error.set(error);
+    }
     op.phase.set(Phase::Done);
     let waker = op.waker.take();
     if op.detached.get() {
@@ -593,8 +624,7 @@ unsafe extern "C" fn io_done_callback(
         // SAFETY: the slot was submitted, so it is not idle.
         let op = unsafe { slot.as_ref() };
         // SAFETY: so it has a count of its channel, whose home never changes.
-        let home = unsafe { &*op.channel.get() }.home;
-        if home.check().is_err() {
+        if !unsafe { &*op.channel.get() }.home.is_this_os_thread() {
             // SAFETY: by this function's contract.
             return unsafe { done_elsewhere(bdev_io) };
         }
@@ -605,7 +635,7 @@ unsafe extern "C" fn io_done_callback(
             error = Some(op.fail(|io, lba| IoError::Failed {
                 io,
                 lba,
-                blocks: op.blocks.get(),
+                blocks: op.blocks(),
                 status,
             }));
         }

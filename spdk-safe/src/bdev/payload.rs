@@ -55,17 +55,29 @@ impl<T: Hold> Layout<T> {
     ///
     /// `space` is valid for writes, and holds nothing.
     #[inline]
-    unsafe fn put(space: *mut Space, value: T) -> *mut T {
+    unsafe fn put(space: *mut Space, value: T) {
         if Self::BOXED {
             let at = Box::into_raw(Box::new(value));
             // SAFETY: by this function's contract; there is room for a pointer, and alignment.
             unsafe { space.cast::<*mut T>().write(at) };
-            return at;
+        } else {
+            // SAFETY: by this function's contract; the space is large and aligned enough, which `BOXED` compares.
+            unsafe { space.cast::<T>().write(value) };
         }
-        let at = space.cast::<T>();
-        // SAFETY: by this function's contract; the space is large and aligned enough, which `BOXED` compares.
-        unsafe { at.write(value) };
-        at
+    }
+
+    /// Where it lies.
+    ///
+    /// # Safety
+    ///
+    /// `space` holds a `T`.
+    #[inline]
+    unsafe fn at(space: *mut Space) -> *mut T {
+        match Self::BOXED {
+            // SAFETY: by this function's contract there is a pointer.
+            true => unsafe { space.cast::<*mut T>().read() },
+            false => space.cast::<T>(),
+        }
     }
 
     /// # Safety
@@ -95,12 +107,9 @@ impl<T: Hold> Layout<T> {
     ///
     /// `space` holds a `T`, and nobody else uses it meanwhile.
     unsafe fn filled(space: *mut Space) {
-        let at = match Self::BOXED {
-            // SAFETY: by this function's contract there is a pointer.
-            true => unsafe { space.cast::<*mut T>().read() },
-            false => space.cast::<T>(),
-        };
         // SAFETY: by this function's contract.
+        let at = unsafe { Self::at(space) };
+        // SAFETY: as above.
         unsafe { &mut *at }.filled();
     }
 }
@@ -113,22 +122,38 @@ impl Payload {
         }
     }
 
-    /// Takes `value` in, and returns where it lies until it is taken out. There must be nothing in it.
+    /// Takes `value` in. There must be nothing in it.
     #[inline]
-    pub(super) fn put<T: Hold>(&self, value: T) -> *mut T {
+    pub(super) fn put<T: Hold>(&self, value: T) {
         debug_assert!(self.held.get().is_none());
         // SAFETY: the space is ours.
-        let at = unsafe { Layout::put(self.space.get(), value) };
+        unsafe { Layout::put(self.space.get(), value) };
         // INVARIANT: the value is there.
         self.held.set(Some(Layout::<T>::HELD));
-        at
+    }
+
+    /// What was put in, which stays where it is until it is taken out.
+    ///
+    /// # Safety
+    ///
+    /// A `T` was put in, and not taken out since; nobody else uses it meanwhile.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "that nobody else uses it is the caller's promise"
+    )]
+    #[inline]
+    pub(super) unsafe fn get<T: Hold>(&self) -> &mut T {
+        // SAFETY: by this function's contract.
+        let at = unsafe { Layout::<T>::at(self.space.get()) };
+        // SAFETY: as above.
+        unsafe { &mut *at }
     }
 
     /// Takes out what was put in.
     ///
     /// # Safety
     ///
-    /// A `T` was put in, and not taken out since. What [`put`](Self::put) returned is not used afterwards.
+    /// A `T` was put in, and not taken out since; SPDK has let go of its memory.
     #[inline]
     pub(super) unsafe fn take<T: Hold>(&self) -> T {
         self.held.set(None);
@@ -140,7 +165,7 @@ impl Payload {
     ///
     /// # Safety
     ///
-    /// SPDK has let go of its memory, and what [`put`](Self::put) returned is not in use.
+    /// SPDK has let go of its memory, and nobody else uses the value.
     #[inline]
     pub(super) unsafe fn filled(&self) {
         if let Some(filled) = self.held.get().and_then(|held| held.filled) {

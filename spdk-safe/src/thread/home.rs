@@ -33,11 +33,13 @@ thread_local! {
     static OS_THREAD: u8 = const { 0 };
 }
 
+#[inline]
 fn os_thread() -> usize {
     OS_THREAD.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// The SPDK thread that is current on this OS thread.
+#[inline]
 pub(super) fn current_raw() -> Option<NonNull<spdk_sys::spdk_thread>> {
     calls::count(Call::Thread);
     // SAFETY: spdk_get_thread() reads a thread-local and may be called anywhere, also before SPDK is up.
@@ -91,12 +93,19 @@ impl Home {
     }
 
     /// Whether this thread is current: the check of design rule 2.
+    #[inline]
     pub(crate) fn check(self) -> Result<(), ThreadError> {
         match current_raw() {
             Some(thread) if thread == self.thread && os_thread() == self.os_thread => Ok(()),
             Some(_) => Err(ThreadError::WrongThread),
             None => Err(ThreadError::NoThread),
         }
+    }
+
+    /// Whether this is its OS thread: enough where SPDK says that the SPDK thread is current.
+    #[inline]
+    pub(crate) fn is_this_os_thread(self) -> bool {
+        os_thread() == self.os_thread
     }
 
     /// Whether the SPDK thread is current, on whichever OS thread: enough for what touches nothing but SPDK's own.
