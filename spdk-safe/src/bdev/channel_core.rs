@@ -172,6 +172,7 @@ impl ChannelCore {
     }
 
     /// Whether the home thread is current.
+    #[inline]
     pub(super) fn check(&self) -> Result<(), ThreadError> {
         self.home.check()
     }
@@ -212,6 +213,7 @@ impl ChannelCore {
     }
 
     /// SPDK is about to get an I/O.
+    #[inline]
     pub(super) fn begin_io(&self) {
         self.outstanding.set(self.outstanding.get() + 1);
     }

@@ -6,18 +6,33 @@ use super::op::Ask;
 use crate::error::{IoError, IoType};
 use crate::units::{Blocks, Bytes, Lba};
 
-/// Checks what is asked of `channel`, and returns its number of blocks.
+/// The same for what almost all I/O is, in a few compares: a read or write of one piece of memory, with nothing wrong
+/// about it. `None` is for [`check`] to say.
 #[inline]
+pub(super) fn check_plain(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Option<Blocks> {
+    let is_plain = matches!(ask.io, IoType::Read | IoType::Write)
+        && !laid.pieces.only().is_null()
+        && laid.metadata.is_none()
+        && !laid.unfillable
+        && !laid.empty
+        && laid.pieces.are_aligned(channel.align);
+    let blocks = channel.blocks_of(laid.pieces.len())?;
+    // One piece has at least one byte, so these are not 0 blocks.
+    (is_plain && ask.lba.fits(blocks, channel.desc.num_blocks())).then_some(blocks)
+}
+
+/// Checks what is asked of `channel`, and returns its number of blocks.
+#[cold]
 pub(super) fn check(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Result<Blocks, IoError> {
     let (io, lba) = (ask.io, ask.lba);
     if !channel.supports(io) {
         return Err(unsupported(io));
     }
-    let blocks = match (io, ask.blocks) {
-        (IoType::Reset | IoType::Abort, _) => return Ok(Blocks(0)),
-        (IoType::SeekData | IoType::SeekHole, _) => Blocks(1),
-        (_, Ask::AS_DATA) => data(channel, ask, laid)?,
-        (_, blocks) => blocks,
+    let blocks = match io {
+        IoType::Reset | IoType::Abort => return Ok(Blocks(0)),
+        IoType::SeekData | IoType::SeekHole => Blocks(1),
+        _ if ask.is_data => data(channel, ask, laid)?,
+        _ => ask.blocks,
     };
     if blocks == Blocks(0) {
         return Err(IoError::Empty { io, lba });

@@ -173,6 +173,7 @@ impl DescCore {
     }
 
     /// Logical blocks of the bdev, after the last resize that was told.
+    #[inline]
     pub(crate) fn num_blocks(&self) -> Blocks {
         Blocks(self.num_blocks.load(Ordering::Relaxed))
     }

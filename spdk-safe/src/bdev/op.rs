@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::channel_core::ChannelCore;
-use super::check::check;
+use super::check::{check, check_plain};
 use super::data::sealed::Data;
 use super::data::{IoData, Laid};
 use super::payload::{Hold, Payload};
@@ -38,8 +38,9 @@ use crate::units::{Blocks, Lba};
 pub(super) struct Ask {
     pub(super) io: IoType,
     pub(super) lba: Lba,
-    /// [`Ask::AS_DATA`]: as many as the data has.
     pub(super) blocks: Blocks,
+    /// As many blocks as the data has.
+    pub(super) is_data: bool,
     /// Of a copy, its source; of a zero-copy, whether to fill the memory; of an abort, its victim's generation.
     pub(super) other: u64,
     /// Of an abort, the slot of its victim.
@@ -47,13 +48,13 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// No bdev has that many.
-    pub(super) const AS_DATA: Blocks = Blocks(u64::MAX);
-
     /// For an I/O as long as its data.
     #[inline]
     pub(super) fn data(io: IoType, lba: Lba) -> Self {
-        Self::range(io, lba, Self::AS_DATA)
+        Self {
+            is_data: true,
+            ..Self::range(io, lba, Blocks(0))
+        }
     }
 
     /// For an I/O on a range.
@@ -63,6 +64,7 @@ impl Ask {
             io,
             lba,
             blocks,
+            is_data: false,
             other: 0,
             victim: ptr::null_mut(),
         }
@@ -91,6 +93,8 @@ pub(super) struct Op {
     aborted: Cell<bool>,
     channel: Cell<*const ChannelCore>,
     ask: Cell<Ask>,
+    /// How many it is about, from its start on.
+    blocks: Cell<Blocks>,
     /// The memory, if it is in one piece and there is no metadata; else it is in `iovs`.
     only: Cell<*mut c_void>,
     waker: Cell<Option<Waker>>,
@@ -119,6 +123,7 @@ impl Op {
             aborted: Cell::new(false),
             channel: Cell::new(ptr::null()),
             ask: Cell::new(Ask::data(IoType::Read, Lba(0))),
+            blocks: Cell::new(Blocks(0)),
             only: Cell::new(ptr::null_mut()),
             waker: Cell::new(None),
             payload: Payload::new(),
@@ -153,7 +158,7 @@ impl Op {
     }
 
     pub(super) fn blocks(&self) -> Blocks {
-        self.ask.get().blocks
+        self.blocks.get()
     }
 
     pub(super) fn found(&self) -> u64 {
@@ -286,15 +291,19 @@ impl<C: IoData> Flight<C> {
     #[inline]
     fn prepare(&self, op: &Op, channel: &ChannelCore) -> Result<(), IoError> {
         channel.check()?;
-        let mut ask = op.ask.get();
+        let ask = op.ask.get();
         // SAFETY: the slot is new, so SPDK has no pointer to the array.
         let iovs = unsafe { &mut *op.iovs.get() };
         let mut laid = Laid::new(iovs);
         // SAFETY: by the type invariant a `C` is there; SPDK does not have its memory yet, and nobody else uses it.
         let data = unsafe { op.payload.get::<C>() };
         data.lay_out(ask.io, &mut laid);
-        ask.blocks = check(channel, &ask, &laid)?;
-        op.ask.set(ask);
+        if let Some(blocks) = check_plain(channel, &ask, &laid) {
+            op.only.set(laid.pieces.only());
+            op.blocks.set(blocks);
+            return Ok(());
+        }
+        op.blocks.set(check(channel, &ask, &laid)?);
         let only = match (ask.io, laid.metadata) {
             (IoType::Read | IoType::Write, None) => laid.pieces.only(),
             _ => ptr::null_mut(),
@@ -415,7 +424,7 @@ fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
     }
     // Set first: some errors complete inside the call (B-71).
     op.phase.set(Phase::Submitted);
-    let (lba, blocks) = (ask.lba.0, ask.blocks.0);
+    let (lba, blocks) = (ask.lba.0, op.blocks().0);
     let done = Some(io_done_callback as unsafe extern "C" fn(_, _, _));
     let arg = slot.as_ptr().cast::<c_void>();
     let only = op.only.get();
