@@ -9,6 +9,7 @@
 //! | [`C`](Contender::C) | callbacks, `spdk_bdev_{read,write}_blocks` | in the completion |
 //! | [`CAgain`](Contender::CAgain) | the same, as a client of its own: shows what the instrument is worth | in the completion |
 //! | [`CVectored`](Contender::CVectored) | callbacks, `spdk_bdev_{readv,writev}_blocks` | in the completion |
+//! | [`Callback`](Contender::Callback) | callbacks, `IoChannel::{read,write}_then`: the safe client's hot form | in the completion |
 //! | [`Exec`](Contender::Exec) | async tasks on `spdk-exec`, attached to the thread: **the safe client** | as the executor has it |
 //! | [`ExecRunNow`](Contender::ExecRunNow) | the same, its wakers wrapped into `run_now` by hand | in the completion |
 //! | [`OnTheSpot`](Contender::OnTheSpot) | async tasks whose hand-made waker polls them | in the completion |
@@ -41,6 +42,8 @@ pub enum Contender {
     CAgain,
     /// The C loop with an iovec.
     CVectored,
+    /// Callbacks of the safe client.
+    Callback,
     /// Tasks on `spdk-exec`.
     Exec,
     /// Tasks on `spdk-exec`, run from within the completion.
@@ -55,10 +58,11 @@ pub enum Contender {
 
 impl Contender {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::C,
         Self::CAgain,
         Self::CVectored,
+        Self::Callback,
         Self::Exec,
         Self::ExecRunNow,
         Self::OnTheSpot,
@@ -73,6 +77,7 @@ impl Contender {
             Self::C => "C",
             Self::CAgain => "C-again",
             Self::CVectored => "C-vectored",
+            Self::Callback => "callback",
             Self::Exec => "spdk-exec",
             Self::ExecRunNow => "run_now",
             Self::OnTheSpot => "on-the-spot",

@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use futures::task::LocalSpawnExt;
 use spdk_safe::bdev::{IoChannel, ReadWrite};
 use spdk_safe::env::DmaBuf;
+use spdk_safe::error::IoError;
 use spdk_safe::thread::{Poller, PollerStatus};
 use spdk_safe::units::Lba;
 
@@ -107,6 +108,27 @@ async fn writes(run: Rc<Run>, mut buf: DmaBuf) {
     run.end(buf);
 }
 
+/// One slot that goes on in each completion.
+fn go_on(run: Rc<Run>, buf: DmaBuf, direction: Direction) {
+    let Some(lba) = run.next() else {
+        return run.end(buf);
+    };
+    let channel = Rc::clone(&run);
+    let done_run = run;
+    let done = move |result: Result<(), IoError>, buf| {
+        done_run.count(result.is_ok());
+        go_on(done_run, buf, direction);
+    };
+    let started = match direction {
+        Direction::Read => channel.channel.read_then(lba, buf, done),
+        Direction::Write => channel.channel.write_then(lba, buf, done),
+    };
+    if let Err((_, buf)) = started {
+        channel.count(false);
+        channel.end(buf);
+    }
+}
+
 /// Does `work` on `channel` with `bufs`, which come back, as do those that were not needed.
 pub(super) async fn run(
     contender: Contender,
@@ -136,6 +158,14 @@ pub(super) async fn run(
         waker: Cell::new(None),
     });
     let began = Clock::now();
+    if contender == Contender::Callback {
+        slots
+            .into_iter()
+            .for_each(|buf| go_on(Rc::clone(&run), buf, work.direction));
+        run.over().await;
+        let ran = began.ran(run.ended.get(), run.completed.get());
+        return (Ok((ran, run.failed.get())), run.bufs.take());
+    }
     let driven = match work.direction {
         Direction::Read => drive(contender, &run, slots, reads).await,
         Direction::Write => drive(contender, &run, slots, writes).await,
@@ -156,8 +186,8 @@ where
 {
     let slots = bufs.into_iter().map(|buf| slot(Rc::clone(run), buf));
     match contender {
-        Contender::C | Contender::CAgain | Contender::CVectored => {
-            unreachable!("the C client has a loop of its own")
+        Contender::C | Contender::CAgain | Contender::CVectored | Contender::Callback => {
+            unreachable!("it has a loop of its own")
         }
         Contender::Exec => {
             let executor = spdk_exec::spdk::attach()?;

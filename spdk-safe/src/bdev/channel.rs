@@ -9,10 +9,10 @@ use super::abort::Batch;
 use super::buf::{IoBuf, IoBufMut};
 use super::channel_core::ChannelCore;
 use super::core::DescCore;
-use super::data::{CompareWrite, WithMetadata};
+use super::data::{CompareWrite, Then, WithMetadata};
 use super::desc::{DescMode, Writable, alloc, alloc_uninit};
 use super::io::Io;
-use super::op::Ask;
+use super::op::{Ask, Flight};
 use super::sequential::Sequential;
 use super::zcopy::Zcopy;
 use super::{BdevInfo, ReadOnly};
@@ -95,6 +95,44 @@ impl<M: DescMode> IoChannel<M> {
     #[inline]
     pub fn read<B: IoBufMut>(&self, lba: Lba, data: B) -> Io<B> {
         Io::new(&self.core, Ask::data(IoType::Read, lba), data)
+    }
+
+    /// As [`read`](Self::read), for hot paths: `done` is called with the result and the data when it is over, on this
+    /// thread, exactly once. It can't be dropped, timed out or waited for.
+    ///
+    /// `done` may start the next I/O. A panic in it is contained.
+    ///
+    /// # Errors
+    ///
+    /// What was found before SPDK had it, with the data: nothing was started, and `done` is dropped uncalled.
+    #[inline]
+    pub fn read_then<B: IoBufMut>(
+        &self,
+        lba: Lba,
+        data: B,
+        done: impl FnOnce(Result<(), IoError>, B) + 'static,
+    ) -> Result<(), (IoError, B)> {
+        let then = Then { data, done };
+        Flight::new(&self.core, Ask::data(IoType::Read, lba), then).start_then()
+    }
+
+    /// As [`write`](Self::write), for hot paths; otherwise as [`read_then`](Self::read_then).
+    ///
+    /// # Errors
+    ///
+    /// As [`read_then`](Self::read_then).
+    #[inline]
+    pub fn write_then<B: IoBuf>(
+        &self,
+        lba: Lba,
+        data: B,
+        done: impl FnOnce(Result<(), IoError>, B) + 'static,
+    ) -> Result<(), (IoError, B)>
+    where
+        M: Writable,
+    {
+        let then = Then { data, done };
+        Flight::new(&self.core, Ask::data(IoType::Write, lba), then).start_then()
     }
 
     /// As [`read`](Self::read), with the blocks' metadata, which the bdev has in a buffer of its own

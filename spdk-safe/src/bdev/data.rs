@@ -165,3 +165,32 @@ impl<C: IoBuf, W: IoBuf> Data for CompareWrite<C, W> {
         (result, self.compare, self.write)
     }
 }
+
+/// Data with the callback that it is given to.
+#[derive(Debug)]
+pub(super) struct Then<B, F> {
+    pub(super) data: B,
+    pub(super) done: F,
+}
+
+/// The callback is not pinned.
+impl<B, F> Unpin for Then<B, F> {}
+
+impl<B: IoBuf, F: 'static> Data for Then<B, F> {
+    type Output<R> = (Result<R, IoError>, B);
+
+    const WANTS_FILLED: bool = B::WANTS_FILLED;
+
+    #[inline]
+    fn lay_out(&mut self, io: IoType, laid: &mut Laid<'_>) {
+        laid.add(io, &mut self.data);
+    }
+
+    fn filled(&mut self) {
+        IoBuf::filled(&mut self.data);
+    }
+
+    fn give_back<R>(self, result: Result<R, IoError>) -> Self::Output<R> {
+        (result, self.data)
+    }
+}

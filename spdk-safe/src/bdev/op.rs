@@ -21,10 +21,11 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::buf::IoBuf;
 use super::channel_core::ChannelCore;
 use super::check::{check, check_plain};
 use super::data::sealed::Data;
-use super::data::{IoData, Laid};
+use super::data::{IoData, Laid, Then};
 use super::payload::{Hold, Payload};
 use super::wait::Turn;
 use super::zcopy;
@@ -80,6 +81,9 @@ enum Phase {
     Done,
 }
 
+/// Tells the callback of a slot that is done; see [`call_then`].
+type CallThen = unsafe fn(NonNull<Op>);
+
 /// # Invariants
 ///
 /// - While `phase` is `Submitted`, SPDK has a pointer to the slot, and `iovs` is not touched by us; while it is
@@ -98,6 +102,8 @@ pub(super) struct Op {
     /// The memory, if it is in one piece and there is no metadata; else it is in `iovs`.
     only: Cell<*mut c_void>,
     waker: Cell<Option<Waker>>,
+    /// Told of its end instead of a waker: the callback is in the payload.
+    then: Cell<Option<CallThen>>,
     payload: Payload,
     error: Cell<Option<IoError>>,
     /// Counts how often the slot was used.
@@ -126,6 +132,7 @@ impl Op {
             blocks: Cell::new(Blocks(0)),
             only: Cell::new(ptr::null_mut()),
             waker: Cell::new(None),
+            then: Cell::new(None),
             payload: Payload::new(),
             error: Cell::new(None),
             generation: Cell::new(0),
@@ -142,6 +149,24 @@ impl Op {
     fn fail(&self, make: impl FnOnce(IoType, Lba) -> IoError) -> IoError {
         let ask = self.ask.get();
         make(ask.io, ask.lba)
+    }
+
+    /// It ended well: a read has filled its memory.
+    #[inline]
+    fn payload_filled(&self) {
+        if self.ask.get().io == IoType::Read && self.payload.wants_filled() {
+            contain("what an I/O owns", || {
+                // SAFETY: SPDK has let go of the memory, and the future has not looked yet.
+                unsafe { self.payload.filled() };
+            });
+        }
+    }
+
+    /// Ends it before it was started.
+    #[cold]
+    fn refuse(&self, error: IoError) {
+        self.error.set(Some(error));
+        self.phase.set(Phase::Done);
     }
 
     /// The channel, with a count of its own. The slot must not be idle.
@@ -273,49 +298,27 @@ impl<C: IoData> Flight<C> {
         let op = self.op();
         // SAFETY: by the type invariant the slot has a count of it.
         let channel = unsafe { &*op.channel.get() };
-        match self.prepare(op, channel) {
-            Ok(()) => {
-                op.detached.set(false);
-                op.aborted.set(false);
-                channel.begin_io();
-                submit(self.slot, Turn::First);
-            }
-            Err(error) => {
-                op.error.set(Some(error));
-                op.phase.set(Phase::Done);
-            }
-        }
-    }
-
-    /// Everything that is to be right before SPDK sees it.
-    #[inline]
-    fn prepare(&self, op: &Op, channel: &ChannelCore) -> Result<(), IoError> {
-        channel.check()?;
         let ask = op.ask.get();
+        if let Err(error) = channel.check() {
+            return op.refuse(error.into());
+        }
         // SAFETY: the slot is new, so SPDK has no pointer to the array.
         let iovs = unsafe { &mut *op.iovs.get() };
         let mut laid = Laid::new(iovs);
         // SAFETY: by the type invariant a `C` is there; SPDK does not have its memory yet, and nobody else uses it.
         let data = unsafe { op.payload.get::<C>() };
         data.lay_out(ask.io, &mut laid);
-        if let Some(blocks) = check_plain(channel, &ask, &laid) {
-            op.only.set(laid.pieces.only());
-            op.blocks.set(blocks);
-            return Ok(());
+        op.detached.set(false);
+        op.aborted.set(false);
+        match check_plain(channel, &ask, &laid) {
+            Some(blocks) => {
+                op.blocks.set(blocks);
+                op.only.set(laid.pieces.only());
+                channel.begin_io();
+                submit_plain(self.slot, op, channel);
+            }
+            None => start_other(self.slot, channel, &mut laid),
         }
-        op.blocks.set(check(channel, &ask, &laid)?);
-        let only = match (ask.io, laid.metadata) {
-            (IoType::Read | IoType::Write, None) => laid.pieces.only(),
-            _ => ptr::null_mut(),
-        };
-        op.only.set(only);
-        if only.is_null() {
-            laid.pieces.spill();
-            op.second.set(laid.second.map_or(0, |(count, _)| count));
-            op.metadata
-                .set(laid.metadata.map_or(ptr::null_mut(), |(base, _)| base));
-        }
-        Ok(())
     }
 
     /// The result and the data of an operation that is done.
@@ -333,6 +336,56 @@ impl<C: IoData> Flight<C> {
         release(slot);
         (result, data)
     }
+}
+
+impl<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static> Flight<Then<B, F>> {
+    /// Starts it; the callback is told of its end.
+    ///
+    /// # Errors
+    ///
+    /// What was found before SPDK had it, or while SPDK took it: the callback is not called.
+    #[inline]
+    pub(super) fn start_then(self) -> Result<(), (IoError, B)> {
+        self.start();
+        let op = self.op();
+        if op.phase.get() == Phase::Done {
+            return self.done_at_once();
+        }
+        op.then.set(Some(call_then::<B, F>));
+        std::mem::forget(self);
+        Ok(())
+    }
+
+    #[cold]
+    fn done_at_once(self) -> Result<(), (IoError, B)> {
+        let (slot, channel) = (self.slot, self.op().channel());
+        if let Some(error) = self.op().error.take() {
+            let (_, then) = self.finish::<()>();
+            return Err((error, then.data));
+        }
+        // Not in here: a callback that starts the next one would have no end of stack.
+        std::mem::forget(self);
+        channel.home.send(Box::new(move || {
+            // SAFETY: the operation is done, and the slot is nobody else's.
+            unsafe { call_then::<B, F>(slot) };
+        }));
+        Ok(())
+    }
+}
+
+/// Tells the callback of an operation that is done.
+///
+/// # Safety
+///
+/// The slot is done and nobody's, with a `Then<B, F>` in its payload.
+unsafe fn call_then<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static>(slot: NonNull<Op>) {
+    let flight = Flight::<Then<B, F>> {
+        slot,
+        _data: PhantomData,
+    };
+    let (result, then) = flight.finish::<()>();
+    let Then { data, done } = then;
+    contain("the callback of an I/O", || done(result, data));
 }
 
 impl<C> Flight<C> {
@@ -402,6 +455,59 @@ impl Found for Blocks {
 impl Found for Option<Lba> {
     fn of(ended: Ended<'_>) -> Self {
         Some(ended.0.found()).filter(|at| *at != u64::MAX).map(Lba)
+    }
+}
+
+/// Starts what is no plain read or write, or has something wrong about it.
+#[cold]
+fn start_other(slot: NonNull<Op>, channel: &ChannelCore, laid: &mut Laid<'_>) {
+    // SAFETY: the slot is new, so its channel keeps its memory.
+    let op = unsafe { slot.as_ref() };
+    let ask = op.ask.get();
+    match check(channel, &ask, laid) {
+        Ok(blocks) => op.blocks.set(blocks),
+        Err(error) => return op.refuse(error),
+    }
+    let only = match (ask.io, laid.metadata) {
+        (IoType::Read | IoType::Write, None) => laid.pieces.only(),
+        _ => ptr::null_mut(),
+    };
+    op.only.set(only);
+    if only.is_null() {
+        laid.pieces.spill();
+        op.second.set(laid.second.map_or(0, |(count, _)| count));
+        op.metadata
+            .set(laid.metadata.map_or(ptr::null_mut(), |(base, _)| base));
+    }
+    channel.begin_io();
+    submit(slot, Turn::First);
+}
+
+/// Gives a plain read or write to SPDK.
+#[inline]
+fn submit_plain(slot: NonNull<Op>, op: &Op, channel: &ChannelCore) {
+    let Some((raw, desc)) = channel.raw() else {
+        submit(slot, Turn::First);
+        return;
+    };
+    // Set first: some errors complete inside the call (B-71).
+    op.phase.set(Phase::Submitted);
+    let (only, lba, blocks) = (op.only.get(), op.lba().0, op.blocks().0);
+    let done = Some(io_done_callback as unsafe extern "C" fn(_, _, _));
+    let arg = slot.as_ptr().cast::<c_void>();
+    calls::count(Call::Submit);
+    let rc = match op.ask.get().io {
+        // SAFETY: descriptor and channel are open and of this thread, by the invariant of
+        // `ChannelCore`; range, length and alignment were checked; memory and slot stay where they are until the
+        // callback.
+        IoType::Read => unsafe {
+            spdk_sys::spdk_bdev_read_blocks(desc, raw, only, lba, blocks, done, arg)
+        },
+        // SAFETY: as above; the descriptor is writable, by its type.
+        _ => unsafe { spdk_sys::spdk_bdev_write_blocks(desc, raw, only, lba, blocks, done, arg) },
+    };
+    if rc != 0 {
+        submitted(slot, rc, Turn::First);
     }
 }
 
@@ -517,8 +623,15 @@ fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
         // SAFETY: as above; SPDK compares the victim's address, and follows it nowhere.
         IoType::Abort => unsafe { spdk_sys::spdk_bdev_abort(desc, raw, ask.victim, done, arg) },
     };
+    rc == 0 || submitted(slot, rc, turn)
+}
+
+/// What SPDK said to a submission. False if it has to wait.
+#[cold]
+fn submitted(slot: NonNull<Op>, rc: i32, turn: Turn) -> bool {
+    // SAFETY: SPDK did not take the operation, so it is not idle.
+    let op = unsafe { slot.as_ref() };
     match Errno::check(rc) {
-        // Submitted; it may even be done.
         Ok(()) => true,
         Err(errno) if errno.code() == libc::ENOMEM => {
             op.phase.set(Phase::Waiting);
@@ -556,36 +669,46 @@ pub(super) fn resubmit(slot: NonNull<Op>) -> bool {
     submit(slot, Turn::Again)
 }
 
-/// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more.
+/// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more. Somebody's code runs in
+/// here, contained, and last.
 #[inline]
 fn finish(slot: NonNull<Op>, error: Option<IoError>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
-    if op.ask.get().io == IoType::Read && error.is_none() {
-        // SAFETY: SPDK has let go of the memory, and the future has not looked yet.
-        unsafe { op.payload.filled() };
-    }
-    if error.is_some() {
-        op.error.set(error);
+    match error {
+        None => op.payload_filled(),
+        Some(error) => op.error.set(Some(error)),
     }
     op.phase.set(Phase::Done);
-    let waker = op.waker.take();
-    if op.detached.get() {
-        let channel = op.channel();
-        let unused = recycle(slot);
-        channel.end_io();
-        drop(unused);
-    } else {
-        // SAFETY: by the type invariant.
-        let channel = unsafe { &*op.channel.get() };
-        match channel.is_revoked() {
-            false => channel.end_io(),
-            // It may go here, and somebody's code run that drops the future and the last handle.
-            true => op.channel().end_io(),
-        }
+    // SAFETY: by the type invariant.
+    let channel = unsafe { &*op.channel.get() };
+    if op.detached.get() || channel.is_revoked() {
+        return finish_rarely(slot);
     }
-    // Last: it may run the task on the spot, which may start the next operation.
-    if let Some(waker) = waker {
+    channel.end_io();
+    if let Some(then) = op.then.take() {
+        // SAFETY: done, and nobody's: it belongs to the callback, whose payload this is.
+        unsafe { then(slot) };
+    } else if let Some(waker) = op.waker.take() {
+        // It may run the task on the spot, which may start the next operation.
+        contain("a waker", || waker.wake());
+    }
+}
+
+/// The same when the future is gone, or the channel is to be put.
+#[cold]
+fn finish_rarely(slot: NonNull<Op>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    let (channel, waker, then) = (op.channel(), op.waker.take(), op.then.take());
+    let unused = op.detached.get().then(|| recycle(slot));
+    // The channel may go here, and somebody's code run that drops the future and the last handle.
+    channel.end_io();
+    contain("what an I/O owned", || drop(unused));
+    if let Some(then) = then {
+        // SAFETY: as in `finish`; an operation with a callback has no future, and is never detached.
+        unsafe { then(slot) };
+    } else if let Some(waker) = waker {
         contain("a waker", || waker.wake());
     }
 }
@@ -626,44 +749,61 @@ unsafe extern "C" fn io_done_callback(
     success: bool,
     arg: *mut c_void,
 ) {
-    contain("the completion of an I/O", || {
-        let Some(slot) = NonNull::new(arg.cast::<Op>()) else {
-            return;
-        };
-        // SAFETY: the slot was submitted, so it is not idle.
-        let op = unsafe { slot.as_ref() };
-        // SAFETY: so it has a count of its channel, whose home never changes.
-        if !unsafe { &*op.channel.get() }.home.is_this_os_thread() {
-            // SAFETY: by this function's contract.
-            return unsafe { done_elsewhere(bdev_io) };
-        }
-        let mut error = None;
-        if !success {
-            // SAFETY: the I/O is completed and not freed yet.
-            let status = unsafe { status_of(bdev_io) };
-            error = Some(op.fail(|io, lba| IoError::Failed {
-                io,
-                lba,
-                blocks: op.blocks(),
-                status,
-            }));
-        }
-        match op.ask.get().io {
-            IoType::ZeroCopy if success => op.kept.set(bdev_io),
-            io => {
-                if matches!(io, IoType::SeekData | IoType::SeekHole) {
-                    // SAFETY: a seek that is completed and not freed yet.
-                    op.found
-                        .set(unsafe { spdk_sys::spdk_shim_bdev_io_seek_offset(bdev_io) });
-                }
-                calls::count(Call::Free);
-                // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters
-                // (B-62): nothing is borrowed here.
-                unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+    // SAFETY: by this function's contract.
+    let slot = unsafe { NonNull::new_unchecked(arg.cast::<Op>()) };
+    // SAFETY: the slot was submitted, so it is not idle.
+    let op = unsafe { slot.as_ref() };
+    // SAFETY: so it has a count of its channel, whose home never changes.
+    if !unsafe { &*op.channel.get() }.home.is_this_os_thread() {
+        // SAFETY: by this function's contract.
+        return unsafe { done_elsewhere(bdev_io) };
+    }
+    if !success || op.only.get().is_null() {
+        // SAFETY: by this function's contract.
+        return unsafe { done_otherwise(bdev_io, success, slot) };
+    }
+    calls::count(Call::Free);
+    // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters (B-62): nothing
+    // is borrowed here.
+    unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+    finish(slot, None);
+}
+
+/// The completion of what failed, or is no plain read or write.
+///
+/// # Safety
+///
+/// As [`io_done_callback`].
+#[cold]
+unsafe fn done_otherwise(bdev_io: *mut spdk_sys::spdk_bdev_io, success: bool, slot: NonNull<Op>) {
+    // SAFETY: the slot was submitted, so it is not idle.
+    let op = unsafe { slot.as_ref() };
+    let mut error = None;
+    if !success {
+        // SAFETY: the I/O is completed and not freed yet.
+        let status = unsafe { status_of(bdev_io) };
+        let blocks = op.blocks();
+        error = Some(op.fail(|io, lba| IoError::Failed {
+            io,
+            lba,
+            blocks,
+            status,
+        }));
+    }
+    match op.ask.get().io {
+        IoType::ZeroCopy if success => op.kept.set(bdev_io),
+        io => {
+            if matches!(io, IoType::SeekData | IoType::SeekHole) {
+                // SAFETY: a seek that is completed and not freed yet.
+                op.found
+                    .set(unsafe { spdk_sys::spdk_shim_bdev_io_seek_offset(bdev_io) });
             }
+            calls::count(Call::Free);
+            // SAFETY: as in `io_done_callback`.
+            unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
         }
-        finish(slot, error);
-    });
+    }
+    finish(slot, error);
 }
 
 /// SPDK's scheduler has moved the thread; the slot belongs to another OS thread (design rule 2), and leaks.

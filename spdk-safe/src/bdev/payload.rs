@@ -161,6 +161,12 @@ impl Payload {
         unsafe { Layout::<T>::take(self.space.get()) }
     }
 
+    /// Whether the value wants to know that a read has filled it.
+    #[inline]
+    pub(super) fn wants_filled(&self) -> bool {
+        self.held.get().is_some_and(|held| held.filled.is_some())
+    }
+
     /// Tells the value, if it wants to know, that a read has filled it.
     ///
     /// # Safety
