@@ -9,8 +9,9 @@
 //! | [`C`](Contender::C) | callbacks, `spdk_bdev_{read,write}_blocks` | in the completion |
 //! | [`CAgain`](Contender::CAgain) | the same, as a client of its own: shows what the instrument is worth | in the completion |
 //! | [`CVectored`](Contender::CVectored) | callbacks, `spdk_bdev_{readv,writev}_blocks` | in the completion |
-//! | [`Callback`](Contender::Callback) | callbacks, `IoChannel::{read,write}_then`: the safe client's hot form | in the completion |
-//! | [`Exec`](Contender::Exec) | async tasks on `spdk-exec`, attached to the thread: **the safe client** | as the executor has it |
+//! | [`Loop`](Contender::Loop) | `IoChannel::{read,write}_loop`: **the safe client**, in the form made for this | in the completion |
+//! | [`Callback`](Contender::Callback) | callbacks, `IoChannel::{read,write}_then` | in the completion |
+//! | [`Exec`](Contender::Exec) | **async tasks** on `spdk-exec`, attached to the thread | as the executor has it |
 //! | [`ExecRunNow`](Contender::ExecRunNow) | the same, its wakers wrapped into `run_now` by hand | in the completion |
 //! | [`OnTheSpot`](Contender::OnTheSpot) | async tasks whose hand-made waker polls them | in the completion |
 //! | [`Main`](Contender::Main) | a `FuturesUnordered` in the app's main | in a message |
@@ -42,6 +43,8 @@ pub enum Contender {
     CAgain,
     /// The C loop with an iovec.
     CVectored,
+    /// Loops of the safe client.
+    Loop,
     /// Callbacks of the safe client.
     Callback,
     /// Tasks on `spdk-exec`.
@@ -58,10 +61,11 @@ pub enum Contender {
 
 impl Contender {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::C,
         Self::CAgain,
         Self::CVectored,
+        Self::Loop,
         Self::Callback,
         Self::Exec,
         Self::ExecRunNow,
@@ -77,6 +81,7 @@ impl Contender {
             Self::C => "C",
             Self::CAgain => "C-again",
             Self::CVectored => "C-vectored",
+            Self::Loop => "loop",
             Self::Callback => "callback",
             Self::Exec => "spdk-exec",
             Self::ExecRunNow => "run_now",

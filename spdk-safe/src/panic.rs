@@ -20,20 +20,31 @@ pub fn contained_panics() -> u64 {
 }
 
 /// Runs `f`; a panic is logged as coming from `what`, counted, and turned into `None`.
+#[inline]
 pub(crate) fn contain<R>(what: &str, f: impl FnOnce() -> R) -> Option<R> {
-    contain_message(what, f).ok()
+    // What `f` left half-done is reachable only through handles that the caller marks as failed.
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            contained(what, payload);
+            None
+        }
+    }
+}
+
+/// Logs and counts a panic; returns its text.
+#[cold]
+fn contained(what: &str, payload: Box<dyn Any + Send>) -> String {
+    CONTAINED.fetch_add(1, Ordering::Relaxed);
+    let text = message(&*payload).to_owned();
+    log::error(&format!("panic in {what}: {text}"));
+    discard(payload);
+    text
 }
 
 /// As [`contain`], with the text of the panic.
 pub(crate) fn contain_message<R>(what: &str, f: impl FnOnce() -> R) -> Result<R, String> {
-    // What `f` left half-done is reachable only through handles that the caller marks as failed.
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-        CONTAINED.fetch_add(1, Ordering::Relaxed);
-        let text = message(&*payload).to_owned();
-        log::error(&format!("panic in {what}: {text}"));
-        discard(payload);
-        text
-    })
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| contained(what, payload))
 }
 
 /// The text of a panic, if it has one.

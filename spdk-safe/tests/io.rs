@@ -488,3 +488,161 @@ fn i7_what_waits_for_memory_can_be_given_up() {
         .await;
     });
 }
+
+#[test]
+fn a_loop_goes_on_until_its_step_says_so_and_gives_the_buffer_back() {
+    SPDK.run(async |spdk| {
+        with_disk(&spdk, "loop", async |_desc, ch| {
+            // Writes its number to each block.
+            let mut next = 0_u8;
+            let (result, buf) = ch
+                .write_loop(Lba(0), vec![0; BLOCK], move |result, buf| {
+                    result.unwrap();
+                    next += 1;
+                    buf.fill(next);
+                    (next < 64).then_some(Lba(next.into()))
+                })
+                .await;
+            result.unwrap();
+            assert_eq!(buf, vec![64; BLOCK], "as the step left it");
+            let seen = Rc::new(std::cell::RefCell::new(Vec::new()));
+            let sees = Rc::clone(&seen);
+            let (result, _) = ch
+                .read_loop(Lba(0), vec![0; BLOCK], move |result, buf| {
+                    result.unwrap();
+                    sees.borrow_mut().push(buf[0]);
+                    let next = sees.borrow().len() as u64;
+                    (next < 64).then_some(Lba(next))
+                })
+                .await;
+            result.unwrap();
+            assert_eq!(*seen.borrow(), (0..64).collect::<Vec<u8>>());
+
+            // What can't be started ends it; so does a panic, which is contained.
+            let (result, buf) = ch
+                .read_loop(Lba(0), vec![0; BLOCK], |_, _| Some(Lba(64)))
+                .await;
+            assert!(matches!(result, Err(IoError::Range { .. })), "{result:?}");
+            assert_eq!(buf.len(), BLOCK);
+            let (result, _) = ch.read_loop(Lba(64), vec![0; BLOCK], |_, _| None).await;
+            assert!(matches!(result, Err(IoError::Range { .. })), "{result:?}");
+            let (result, _) = ch
+                .read_loop(Lba(0), vec![0; BLOCK], |_, buf| {
+                    buf.truncate(100);
+                    Some(Lba(0))
+                })
+                .await;
+            assert!(matches!(result, Err(IoError::Length { .. })), "{result:?}");
+            let before = spdk_safe::contained_panics();
+            let (result, _) = ch
+                .read_loop(Lba(0), vec![0; BLOCK], |_, _| panic!("no more"))
+                .await;
+            assert!(matches!(result, Err(IoError::Panic { .. })), "{result:?}");
+            assert_eq!(spdk_safe::contained_panics(), before + 1, "T13");
+
+            // Data in several pieces, and from piece to pieces.
+            let mut left = 3;
+            let (result, _) = ch
+                .read_loop(Lba(0), vec![vec![0; BLOCK]], move |result, bufs| {
+                    result.unwrap();
+                    bufs.push(vec![0; BLOCK]);
+                    left -= 1;
+                    (left > 0).then_some(Lba(left))
+                })
+                .await;
+            result.unwrap();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn i2_a_loop_whose_future_is_dropped_ends_and_lets_go_of_everything() {
+    SPDK.run(async |spdk| {
+        with_disk(&spdk, "loop-drop", async |_desc, ch| {
+            let held = Rc::new(());
+            let steps = Rc::new(std::cell::Cell::new(0));
+            // In flight.
+            let (holds, counts) = (Rc::clone(&held), Rc::clone(&steps));
+            let mut endless = Box::pin(ch.read_loop(Lba(0), vec![0; BLOCK], move |_, _| {
+                let _held = &holds;
+                counts.set(counts.get() + 1);
+                Some(Lba(0))
+            }));
+            let polled = futures_util::poll!(&mut endless);
+            assert!(polled.is_pending());
+            while steps.get() < 10 {
+                spdk_safe::app::yield_now().await;
+            }
+            drop(endless);
+            let at_drop = steps.get();
+            while Rc::strong_count(&held) > 1 {
+                spdk_safe::app::yield_now().await;
+            }
+            assert_eq!(steps.get(), at_drop, "no step after the drop");
+            // By its own step.
+            let own = Rc::new(std::cell::RefCell::new(None));
+            let (holds, itself) = (Rc::clone(&held), Rc::downgrade(&own));
+            let endless = ch.read_loop(Lba(0), vec![0; BLOCK], move |_, _| {
+                let _held = &holds;
+                let itself = itself.upgrade()?;
+                let future = itself.borrow_mut().take();
+                drop(future);
+                Some(Lba(0))
+            });
+            let mut endless: std::pin::Pin<Box<dyn Future<Output = _>>> = Box::pin(endless);
+            assert!(futures_util::poll!(&mut endless).is_pending());
+            own.replace(Some(endless));
+            while Rc::strong_count(&held) > 1 {
+                spdk_safe::app::yield_now().await;
+            }
+            // Never polled.
+            drop(ch.read_loop(Lba(0), vec![0; BLOCK], |_, _| None));
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_callback_is_called_once_and_may_start_the_next() {
+    SPDK.run(async |spdk| {
+        with_disk(&spdk, "then", async |desc, _ch| {
+            let ch = Rc::new(desc.channel().unwrap());
+            let done = Rc::new(std::cell::Cell::new(0));
+            fn go_on(ch: Rc<IoChannel<ReadWrite>>, done: Rc<std::cell::Cell<u64>>, buf: Vec<u8>) {
+                let at = done.get();
+                if at == 64 {
+                    return;
+                }
+                let channel = Rc::clone(&ch);
+                let started = channel.write_then(Lba(at), buf, move |result, mut buf| {
+                    result.unwrap();
+                    done.set(done.get() + 1);
+                    buf.fill(done.get() as u8);
+                    go_on(ch, done, buf);
+                });
+                started.unwrap();
+            }
+            go_on(Rc::clone(&ch), Rc::clone(&done), vec![0; BLOCK]);
+            while done.get() < 64 {
+                spdk_safe::app::yield_now().await;
+            }
+            let all = ch.read_blocks(Lba(0), Blocks(64)).await.unwrap();
+            assert!((0..64).all(|at| all[at * BLOCK] == at as u8));
+            let (error, buf) = ch
+                .read_then(Lba(64), vec![7; BLOCK], |_, _| {
+                    panic!("it was never started")
+                })
+                .unwrap_err();
+            assert!(matches!(error, IoError::Range { .. }), "{error}");
+            assert_eq!(buf, vec![7; BLOCK]);
+            let before = spdk_safe::contained_panics();
+            ch.read_then(Lba(0), vec![7; BLOCK], |_, _| panic!("T13"))
+                .unwrap();
+            while spdk_safe::contained_panics() == before {
+                spdk_safe::app::yield_now().await;
+            }
+        })
+        .await;
+    });
+}

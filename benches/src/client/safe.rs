@@ -129,6 +129,27 @@ fn go_on(run: Rc<Run>, buf: DmaBuf, direction: Direction) {
     }
 }
 
+/// One slot that goes on by itself.
+async fn looped(run: Rc<Run>, buf: DmaBuf, direction: Direction) {
+    let Some(lba) = run.next() else {
+        return run.end(buf);
+    };
+    let channel = Rc::clone(&run.channel);
+    let again = Rc::clone(&run);
+    let step = move |result: Result<(), IoError>, _: &mut DmaBuf| {
+        again.count(result.is_ok());
+        again.next()
+    };
+    let (result, buf) = match direction {
+        Direction::Read => channel.read_loop(lba, buf, step).await,
+        Direction::Write => channel.write_loop(lba, buf, step).await,
+    };
+    if result.is_err() {
+        run.count(false);
+    }
+    run.end(buf);
+}
+
 /// Does `work` on `channel` with `bufs`, which come back, as do those that were not needed.
 pub(super) async fn run(
     contender: Contender,
@@ -158,6 +179,14 @@ pub(super) async fn run(
         waker: Cell::new(None),
     });
     let began = Clock::now();
+    if contender == Contender::Loop {
+        let slots = slots
+            .into_iter()
+            .map(|buf| looped(Rc::clone(&run), buf, work.direction));
+        futures::future::join_all(slots).await;
+        let ran = began.ran(run.ended.get(), run.completed.get());
+        return (Ok((ran, run.failed.get())), run.bufs.take());
+    }
     if contender == Contender::Callback {
         slots
             .into_iter()
@@ -186,7 +215,11 @@ where
 {
     let slots = bufs.into_iter().map(|buf| slot(Rc::clone(run), buf));
     match contender {
-        Contender::C | Contender::CAgain | Contender::CVectored | Contender::Callback => {
+        Contender::C
+        | Contender::CAgain
+        | Contender::CVectored
+        | Contender::Callback
+        | Contender::Loop => {
             unreachable!("it has a loop of its own")
         }
         Contender::Exec => {

@@ -11,7 +11,7 @@ use super::channel_core::ChannelCore;
 use super::core::DescCore;
 use super::data::{CompareWrite, Then, WithMetadata};
 use super::desc::{DescMode, Writable, alloc, alloc_uninit};
-use super::io::Io;
+use super::io::{Io, IoLoop};
 use super::op::{Ask, Flight};
 use super::sequential::Sequential;
 use super::zcopy::Zcopy;
@@ -133,6 +133,31 @@ impl<M: DescMode> IoChannel<M> {
     {
         let then = Then { data, done };
         Flight::new(&self.core, Ask::data(IoType::Write, lba), then).start_then()
+    }
+
+    /// Reads again and again into the same buffer, as fast as a loop in C: first at `lba`, then where `step` says.
+    ///
+    /// After each read `step` gets its result and the buffer, on this thread, and says where the next one begins, or
+    /// `None` to end the loop. The future is ready then, with the buffer; or with the error of a read that could not
+    /// be started ([`IoError::Removed`], [`IoError::Range`], ...), or with [`IoError::Panic`] if `step` panicked. It
+    /// need not be polled in between. Dropping it ends the loop after the read that is in flight.
+    ///
+    /// Several loops at once make a queue depth.
+    pub fn read_loop<B: IoBufMut, F>(&self, lba: Lba, data: B, step: F) -> IoLoop<B, F>
+    where
+        F: FnMut(Result<(), IoError>, &mut B) -> Option<Lba> + 'static,
+    {
+        Io::repeat(&self.core, Ask::data(IoType::Read, lba), data, step)
+    }
+
+    /// Writes the same buffer again and again, otherwise as [`read_loop`](Self::read_loop); `step` may change what is
+    /// in it.
+    pub fn write_loop<B: IoBuf, F>(&self, lba: Lba, data: B, step: F) -> IoLoop<B, F>
+    where
+        F: FnMut(Result<(), IoError>, &mut B) -> Option<Lba> + 'static,
+        M: Writable,
+    {
+        Io::repeat(&self.core, Ask::data(IoType::Write, lba), data, step)
     }
 
     /// As [`read`](Self::read), with the blocks' metadata, which the bdev has in a buffer of its own

@@ -9,16 +9,19 @@ use crate::units::{Blocks, Bytes, Lba};
 /// The same for what almost all I/O is, in a few compares: a read or write of one piece of memory, with nothing wrong
 /// about it. `None` is for [`check`] to say.
 #[inline]
-pub(super) fn check_plain(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Option<Blocks> {
-    let is_plain = matches!(ask.io, IoType::Read | IoType::Write)
-        && !laid.pieces.only().is_null()
-        && laid.metadata.is_none()
-        && !laid.unfillable
-        && !laid.empty
-        && laid.pieces.are_aligned(channel.align);
-    let blocks = channel.blocks_of(laid.pieces.len())?;
-    // One piece has at least one byte, so these are not 0 blocks.
-    (is_plain && ask.lba.fits(blocks, channel.desc.num_blocks())).then_some(blocks)
+pub(super) fn check_plain(
+    channel: &ChannelCore,
+    io: IoType,
+    lba: Lba,
+    base: *mut u8,
+    len: usize,
+) -> Option<Blocks> {
+    let blocks = channel.blocks_of(len as u64)?;
+    let is_plain = matches!(io, IoType::Read | IoType::Write)
+        && len != 0
+        && base.addr() & (channel.align - 1) == 0
+        && lba.fits(blocks, channel.desc.num_blocks());
+    is_plain.then_some(blocks)
 }
 
 /// Checks what is asked of `channel`, and returns its number of blocks.

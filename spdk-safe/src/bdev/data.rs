@@ -16,6 +16,12 @@ pub(super) mod sealed {
         /// Whether `filled` does anything.
         const WANTS_FILLED: bool;
 
+        /// Address and length of the memory, if it is one piece and may be used for such an I/O.
+        #[inline]
+        fn only(&mut self, _io: IoType) -> Option<(*mut u8, usize)> {
+            None
+        }
+
         /// Says where the memory is.
         fn lay_out(&mut self, io: IoType, laid: &mut Laid<'_>);
 
@@ -28,6 +34,16 @@ pub(super) mod sealed {
 }
 
 use sealed::Data;
+
+/// The memory of `buf`, if it is one piece and may be used for such an I/O.
+#[inline]
+fn only(buf: &mut impl IoBuf, io: IoType) -> Option<(*mut u8, usize)> {
+    let may = match io {
+        IoType::Read => buf.may_fill(),
+        _ => buf.has_contents(),
+    };
+    if may { buf.only() } else { None }
+}
 
 /// What an I/O can bring along: an [`IoBuf`], two of them ([`WithMetadata`], [`CompareWrite`]), or nothing.
 pub trait IoData: Data {}
@@ -60,7 +76,7 @@ impl<'a> Laid<'a> {
     }
 
     #[inline]
-    fn add(&mut self, io: IoType, buf: &mut impl IoBuf) {
+    pub(super) fn add(&mut self, io: IoType, buf: &mut impl IoBuf) {
         match io {
             IoType::Read => self.unfillable |= !buf.may_fill(),
             _ => self.empty |= !buf.has_contents(),
@@ -89,6 +105,10 @@ impl<B: IoBuf> Data for B {
     const WANTS_FILLED: bool = B::WANTS_FILLED;
 
     #[inline]
+    fn only(&mut self, io: IoType) -> Option<(*mut u8, usize)> {
+        only(self, io)
+    }
+
     fn lay_out(&mut self, io: IoType, laid: &mut Laid<'_>) {
         laid.add(io, self);
     }
@@ -182,6 +202,43 @@ impl<B: IoBuf, F: 'static> Data for Then<B, F> {
     const WANTS_FILLED: bool = B::WANTS_FILLED;
 
     #[inline]
+    fn only(&mut self, io: IoType) -> Option<(*mut u8, usize)> {
+        only(&mut self.data, io)
+    }
+
+    fn lay_out(&mut self, io: IoType, laid: &mut Laid<'_>) {
+        laid.add(io, &mut self.data);
+    }
+
+    fn filled(&mut self) {
+        IoBuf::filled(&mut self.data);
+    }
+
+    fn give_back<R>(self, result: Result<R, IoError>) -> Self::Output<R> {
+        (result, self.data)
+    }
+}
+
+/// Data of a loop, with what it does after each I/O.
+#[derive(Debug)]
+pub struct Repeat<B, F> {
+    pub(super) data: B,
+    pub(super) step: F,
+}
+
+/// The step is not pinned.
+impl<B, F> Unpin for Repeat<B, F> {}
+
+impl<B: IoBuf, F: 'static> Data for Repeat<B, F> {
+    type Output<R> = (Result<R, IoError>, B);
+
+    const WANTS_FILLED: bool = B::WANTS_FILLED;
+
+    #[inline]
+    fn only(&mut self, io: IoType) -> Option<(*mut u8, usize)> {
+        only(&mut self.data, io)
+    }
+
     fn lay_out(&mut self, io: IoType, laid: &mut Laid<'_>) {
         laid.add(io, &mut self.data);
     }

@@ -8,10 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::abort::Batch;
+use super::buf::IoBuf;
 use super::channel_core::ChannelCore;
-use super::data::IoData;
+use super::data::{IoData, Repeat};
 use super::op::{Ask, Flight, Outcome};
+use crate::error::IoError;
 use crate::thread::ThreadBound;
+use crate::units::Lba;
 
 /// An I/O; resolves to its result, and to the data that it owned beside it.
 ///
@@ -37,6 +40,23 @@ impl<C: IoData, R: Outcome> Io<C, R> {
         Self {
             _bound: ThreadBound::new(),
             flight: Some(Flight::new(channel, ask, data)),
+            _found: PhantomData,
+        }
+    }
+}
+
+/// Reads or writes one after the other: [`IoChannel::read_loop`](super::IoChannel::read_loop).
+pub type IoLoop<B, F> = Io<Repeat<B, F>>;
+
+impl<B: IoBuf, F> Io<Repeat<B, F>>
+where
+    F: FnMut(Result<(), IoError>, &mut B) -> Option<Lba> + 'static,
+{
+    pub(super) fn repeat(channel: &Rc<ChannelCore>, ask: Ask, data: B, step: F) -> Self {
+        let flight = Flight::new(channel, ask, Repeat { data, step }).repeat();
+        Self {
+            _bound: ThreadBound::new(),
+            flight: Some(flight),
             _found: PhantomData,
         }
     }

@@ -71,14 +71,14 @@ pub use builders::*;
 pub use call::BdevCall;
 pub use channel::IoChannel;
 pub use claim::{Claim, ClaimKind};
-pub use data::{CompareWrite, IoData, WithMetadata};
+pub use data::{CompareWrite, IoData, Repeat, WithMetadata};
 pub use desc::{
     BdevDesc, Claimed, CloseDesc, DescMode, DescState, OpenBdev, Opened, ReadOnly, ReadWrite,
     SharedDesc, Unclaimed, Writable,
 };
 pub use histogram::{Bucket, Histogram};
 pub use info::{BdevInfo, Dif, DifType, Limits, Zones};
-pub use io::Io;
+pub use io::{Io, IoLoop};
 pub use io_types::IoTypes;
 pub use lookup::{find, list};
 pub use op::Outcome;

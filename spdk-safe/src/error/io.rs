@@ -311,6 +311,14 @@ pub enum IoError {
         /// How much.
         blocks: Blocks,
     },
+    /// What a loop does after each I/O panicked; the loop is over.
+    #[error("{io} at {lba}: the step of the loop panicked; the log has its message")]
+    Panic {
+        /// What it did.
+        io: IoType,
+        /// Where it was.
+        lba: Lba,
+    },
     /// Past the end of a zero-copy's memory.
     #[error("{io} at {lba}: {len} from byte {} on lie past its end ({size})", offset.0)]
     Window {

@@ -1,0 +1,500 @@
+//! One operation: its slot, from submission to completion.
+//!
+//! ```text
+//!         1         2 (0)                3                   4
+//!   Idle ────► New ────────► Submitted ─────────────► Done ────────► Idle
+//!               │ ▲ 2 (-ENOMEM)                         ▲
+//!               │ └────────── Waiting ◄────┐            │
+//!               │                │ resubmit             │
+//!               └── 2 (other) ───┴──────────────────────┘
+//!   1: Flight::new   2: submit, at the first poll   3: io_done_callback   4: Flight::finish, or at once if detached
+//! ```
+//!
+//! A slot is a fixed place in memory: SPDK has pointers to it (the callback's argument, the iovec array), and it owns
+//! what the I/O touches. Slots belong to their channel and are used again, so that nothing is allocated in steady
+//! state. -ENOMEM is not an error: the slot waits in a queue (`wait`) and is submitted again (contract B-60, B-61).
+
+mod repeat;
+mod submit;
+mod then;
+
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::channel_core::ChannelCore;
+use super::data::sealed::Data;
+use super::data::{IoData, Laid};
+use super::payload::{Hold, Payload};
+use super::zcopy;
+use crate::error::{IoError, IoType};
+use crate::panic::contain;
+use crate::units::{Blocks, Lba};
+
+pub(super) use submit::{resubmit, status_of};
+use submit::{start_other, submit_plain};
+
+/// What is asked of a channel, beside the data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub(super) io: IoType,
+    pub(super) lba: Lba,
+    pub(super) blocks: Blocks,
+    /// As many blocks as the data has.
+    pub(super) is_data: bool,
+    /// Of a copy, its source; of a zero-copy, whether to fill the memory; of an abort, its victim's generation.
+    pub(super) other: u64,
+    /// Of an abort, the slot of its victim.
+    pub(super) victim: *mut c_void,
+}
+
+impl Ask {
+    /// For an I/O as long as its data.
+    #[inline]
+    pub(super) fn data(io: IoType, lba: Lba) -> Self {
+        Self {
+            is_data: true,
+            ..Self::range(io, lba, Blocks(0))
+        }
+    }
+
+    /// For an I/O on a range.
+    #[inline]
+    pub(super) fn range(io: IoType, lba: Lba, blocks: Blocks) -> Self {
+        Self {
+            io,
+            lba,
+            blocks,
+            is_data: false,
+            other: 0,
+            victim: ptr::null_mut(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    New,
+    Waiting,
+    Submitted,
+    /// Of a loop: its step is running.
+    Stepping,
+    Done,
+}
+
+/// Tells the callback of a slot that is done; see `then` and `repeat`.
+type CallThen = unsafe fn(NonNull<Op>);
+
+/// # Invariants
+///
+/// - While `phase` is `Submitted`, SPDK has a pointer to the slot, and `iovs` is not touched by us; while it is
+///   `Waiting`, the slot is in one of the [`WaitQueues`](super::wait::WaitQueues) of its thread.
+/// - `channel` is null while `phase` is `Idle`, and else the core that the slot belongs to, with a strong count of it.
+pub(super) struct Op {
+    phase: Cell<Phase>,
+    /// The future is gone: nobody wants the result.
+    detached: Cell<bool>,
+    /// It waits, and is to be given up.
+    aborted: Cell<bool>,
+    /// There is an `error`.
+    failed: Cell<bool>,
+    io: Cell<IoType>,
+    /// As many blocks as the data has.
+    is_data: Cell<bool>,
+    channel: Cell<*const ChannelCore>,
+    lba: Cell<Lba>,
+    /// From its start on those that it is about.
+    blocks: Cell<Blocks>,
+    /// See [`Ask`].
+    other: Cell<u64>,
+    /// See [`Ask`].
+    victim: Cell<*mut c_void>,
+    /// The memory, if it is in one piece and there is no metadata; else it is in `iovs`.
+    only: Cell<*mut c_void>,
+    waker: Cell<Option<Waker>>,
+    /// Told of its end instead of a waker: the callback is in the payload.
+    then: Cell<Option<CallThen>>,
+    /// Of a loop: SPDK is being given its next I/O.
+    launching: Cell<bool>,
+    payload: Payload,
+    error: Cell<Option<IoError>>,
+    /// Counts how often the slot was used.
+    generation: Cell<u64>,
+    /// Where the second list of pieces begins.
+    second: Cell<usize>,
+    metadata: Cell<*mut c_void>,
+    /// What a seek found.
+    found: Cell<u64>,
+    /// Of a zero-copy that is done: its `spdk_bdev_io`, which is not freed yet.
+    kept: Cell<*mut spdk_sys::spdk_bdev_io>,
+    /// Ours alone, since some modules change it in place while the I/O runs (B-41). Keeps its capacity.
+    iovs: UnsafeCell<Vec<libc::iovec>>,
+    /// The next idle slot of the channel.
+    pub(super) next: Cell<Option<NonNull<Self>>>,
+}
+
+impl Op {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Cell::new(Phase::Idle),
+            detached: Cell::new(false),
+            aborted: Cell::new(false),
+            failed: Cell::new(false),
+            io: Cell::new(IoType::Read),
+            is_data: Cell::new(true),
+            channel: Cell::new(ptr::null()),
+            lba: Cell::new(Lba(0)),
+            blocks: Cell::new(Blocks(0)),
+            other: Cell::new(0),
+            victim: Cell::new(ptr::null_mut()),
+            only: Cell::new(ptr::null_mut()),
+            waker: Cell::new(None),
+            then: Cell::new(None),
+            launching: Cell::new(false),
+            payload: Payload::new(),
+            error: Cell::new(None),
+            generation: Cell::new(0),
+            second: Cell::new(0),
+            metadata: Cell::new(ptr::null_mut()),
+            found: Cell::new(0),
+            kept: Cell::new(ptr::null_mut()),
+            iovs: UnsafeCell::new(Vec::new()),
+            next: Cell::new(None),
+        }
+    }
+
+    #[cold]
+    fn fail(&self, make: impl FnOnce(IoType, Lba) -> IoError) -> IoError {
+        make(self.io.get(), self.lba.get())
+    }
+
+    /// What is asked, as it was at first.
+    fn ask(&self) -> Ask {
+        Ask {
+            io: self.io.get(),
+            lba: self.lba.get(),
+            blocks: self.blocks.get(),
+            is_data: self.is_data.get(),
+            other: self.other.get(),
+            victim: self.victim.get(),
+        }
+    }
+
+    fn set_error(&self, error: IoError) {
+        self.error.set(Some(error));
+        self.failed.set(true);
+    }
+
+    #[inline]
+    fn take_error(&self) -> Option<IoError> {
+        match self.failed.get() {
+            false => None,
+            true => self.take_error_slowly(),
+        }
+    }
+
+    #[cold]
+    fn take_error_slowly(&self) -> Option<IoError> {
+        self.failed.set(false);
+        self.error.take()
+    }
+
+    /// It ended well: a read has filled its memory.
+    #[inline]
+    fn payload_filled(&self) {
+        if self.io.get() == IoType::Read && self.payload.wants_filled() {
+            contain("what an I/O owns", || {
+                // SAFETY: SPDK has let go of the memory, and the future has not looked yet.
+                unsafe { self.payload.filled() };
+            });
+        }
+    }
+
+    /// Ends it before it was started.
+    #[cold]
+    fn refuse(&self, error: IoError) {
+        self.set_error(error);
+        self.phase.set(Phase::Done);
+    }
+
+    /// The channel, with a count of its own. The slot must not be idle.
+    pub(super) fn channel(&self) -> Rc<ChannelCore> {
+        let channel = self.channel.get();
+        // SAFETY: by the type invariant it is not null, and the slot has a count of it.
+        unsafe { Rc::increment_strong_count(channel) };
+        // SAFETY: the count just added is handed to this `Rc`.
+        unsafe { Rc::from_raw(channel) }
+    }
+
+    pub(super) fn lba(&self) -> Lba {
+        self.lba.get()
+    }
+
+    pub(super) fn blocks(&self) -> Blocks {
+        self.blocks.get()
+    }
+
+    pub(super) fn found(&self) -> u64 {
+        self.found.get()
+    }
+
+    /// Of a zero-copy that is done: who takes it has to end it.
+    pub(super) fn take_kept(&self) -> *mut spdk_sys::spdk_bdev_io {
+        self.kept.replace(ptr::null_mut())
+    }
+
+    /// How often the slot was used; tells the operation that uses it now from others.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Whether nothing was started yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.phase.get() == Phase::New
+    }
+
+    /// Whether it was started and is not done.
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.phase.get(), Phase::Submitted | Phase::Waiting)
+    }
+
+    /// Whether SPDK has it.
+    pub(super) fn is_submitted(&self) -> bool {
+        self.phase.get() == Phase::Submitted
+    }
+
+    /// Marks an operation that waits as given up; false if it does not wait.
+    pub(super) fn give_up(&self) -> bool {
+        let waits = self.phase.get() == Phase::Waiting;
+        if waits {
+            self.aborted.set(true);
+        }
+        waits
+    }
+
+    /// Whether it waits and was given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.aborted.get()
+    }
+}
+
+/// Lets a payload be any data.
+impl<C: Data> Hold for C {
+    const WANTS_FILLED: bool = <C as Data>::WANTS_FILLED;
+
+    #[inline]
+    fn filled(&mut self) {
+        Data::filled(self);
+    }
+}
+
+/// A slot in use, with data of type `C`: what a future holds. Dropping it detaches the operation.
+///
+/// # Invariants
+///
+/// The slot is not idle, and a `C` was put into its payload.
+pub(super) struct Flight<C> {
+    slot: NonNull<Op>,
+    _data: PhantomData<C>,
+}
+
+impl<C: IoData> Flight<C> {
+    /// Takes a slot of `channel` for what is asked. Nothing is started.
+    #[inline]
+    pub(super) fn new(channel: &Rc<ChannelCore>, ask: Ask, data: C) -> Self {
+        let slot = channel.take_op();
+        // SAFETY: slots live as long as their channel.
+        let op = unsafe { slot.as_ref() };
+        op.payload.put(data);
+        op.io.set(ask.io);
+        op.lba.set(ask.lba);
+        op.blocks.set(ask.blocks);
+        op.is_data.set(ask.is_data);
+        op.other.set(ask.other);
+        op.victim.set(ask.victim);
+        op.then.set(None);
+        op.generation.set(op.generation.get() + 1);
+        // INVARIANT: the slot has a count of its own.
+        op.channel.set(Rc::into_raw(Rc::clone(channel)));
+        op.phase.set(Phase::New);
+        // INVARIANT: not idle, with a `C` inside.
+        Self {
+            slot,
+            _data: PhantomData,
+        }
+    }
+
+    /// Starts it if it is new, and says whether it is done; else `waker` will be woken.
+    #[inline]
+    pub(super) fn poll(&self, waker: &Waker) -> bool {
+        let op = self.op();
+        if op.phase.get() == Phase::New {
+            self.start();
+        }
+        if op.phase.get() == Phase::Done {
+            return true;
+        }
+        let old = op.waker.take();
+        match old {
+            Some(same) if same.will_wake(waker) => op.waker.set(Some(same)),
+            old => {
+                op.waker.set(Some(waker.clone()));
+                // Somebody's code, as the clone was; nothing of ours is half-done, but it may be done by now.
+                drop(old);
+                return op.phase.get() == Phase::Done;
+            }
+        }
+        false
+    }
+
+    /// Checks what is asked and submits it. What fails is done at once.
+    #[inline]
+    fn start(&self) {
+        let op = self.op();
+        // SAFETY: by the type invariant the slot has a count of it.
+        let channel = unsafe { &*op.channel.get() };
+        if let Err(error) = channel.check() {
+            return op.refuse(error.into());
+        }
+        op.detached.set(false);
+        op.aborted.set(false);
+        // SAFETY: by the type invariant a `C` is there; SPDK does not have its memory yet, and nobody else uses it.
+        let data = unsafe { op.payload.get::<C>() };
+        let is_plain = submit_plain(self.slot, op, channel, data.only(op.io.get()));
+        if !is_plain {
+            // SAFETY: the slot is new, so SPDK has no pointer to the array.
+            let iovs = unsafe { &mut *op.iovs.get() };
+            let mut laid = Laid::new(iovs);
+            data.lay_out(op.io.get(), &mut laid);
+            if let Err(error) = start_other(self.slot, channel, &mut laid) {
+                op.refuse(error);
+            }
+        }
+    }
+
+    /// The result and the data of an operation that is done.
+    #[inline]
+    pub(super) fn finish<R: Outcome>(self) -> (Result<R, IoError>, C) {
+        let op = self.op();
+        let result = match op.take_error() {
+            None => Ok(R::of(Ended(op))),
+            Some(error) => Err(error),
+        };
+        // SAFETY: by the type invariant a `C` is there, and SPDK has let go of its memory.
+        let data = unsafe { op.payload.take::<C>() };
+        let slot = self.slot;
+        std::mem::forget(self);
+        release(slot);
+        (result, data)
+    }
+}
+
+impl<C> Flight<C> {
+    #[inline]
+    pub(super) fn op(&self) -> &Op {
+        // SAFETY: the slot is not idle, so it has a count of its channel, which keeps its memory.
+        unsafe { self.slot.as_ref() }
+    }
+
+    pub(super) fn slot(&self) -> NonNull<Op> {
+        self.slot
+    }
+}
+
+impl<C> Drop for Flight<C> {
+    fn drop(&mut self) {
+        let op = self.op();
+        let waker = op.waker.take();
+        // SPDK does not have what is new or waits, so its data can go now; a request above may be waiting for that.
+        let unused = match op.phase.get() {
+            Phase::New | Phase::Done => Some(recycle(self.slot)),
+            Phase::Waiting => {
+                op.detached.set(true);
+                Some(op.payload.detach())
+            }
+            _ => {
+                op.detached.set(true);
+                None
+            }
+        };
+        // Last, since both run code that is not ours.
+        drop((unused, waker));
+    }
+}
+
+/// What an I/O finds out, beside its data.
+pub trait Outcome: Found {}
+impl<T: Found> Outcome for T {}
+
+pub(super) use found::{Ended, Found};
+
+mod found {
+    /// An operation that ended well, before its slot is released.
+    #[derive(Debug)]
+    pub struct Ended<'a>(pub(in crate::bdev) &'a super::Op);
+
+    /// See [`Outcome`](super::Outcome).
+    pub trait Found: Sized + 'static {
+        /// What it found out.
+        fn of(ended: Ended<'_>) -> Self;
+    }
+}
+
+impl Found for () {
+    #[inline]
+    fn of(_: Ended<'_>) {}
+}
+
+/// How much was read or written.
+impl Found for Blocks {
+    fn of(ended: Ended<'_>) -> Self {
+        ended.0.blocks()
+    }
+}
+
+/// What a seek found; `None` if there is none.
+impl Found for Option<Lba> {
+    fn of(ended: Ended<'_>) -> Self {
+        Some(ended.0.found()).filter(|at| *at != u64::MAX).map(Lba)
+    }
+}
+
+/// Brings a slot that is done, and whose future is gone, back to its channel. What it held is to be dropped by the
+/// caller, where that may run somebody's code.
+fn recycle(slot: NonNull<Op>) -> Payload {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    op.take_error();
+    let kept = op.take_kept();
+    if !kept.is_null() {
+        zcopy::discard(op.channel(), kept);
+    }
+    let payload = op.payload.detach();
+    release(slot);
+    payload
+}
+
+/// Gives a slot with nothing in it back to its channel.
+#[inline]
+fn release(slot: NonNull<Op>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    op.phase.set(Phase::Idle);
+    // SAFETY: by the type invariant the slot has a count, which is handed to this `Rc`.
+    let channel = unsafe { Rc::from_raw(op.channel.replace(ptr::null())) };
+    channel.give_op(slot);
+    // The channel may go here, and the slot with it.
+}
+
+impl std::fmt::Debug for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Op")
+            .field("phase", &self.phase.get())
+            .field("ask", &self.ask())
+            .finish_non_exhaustive()
+    }
+}

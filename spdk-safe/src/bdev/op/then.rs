@@ -1,0 +1,60 @@
+//! Operations that tell a callback of their end.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use super::{Flight, Op, Phase};
+use crate::bdev::buf::IoBuf;
+use crate::bdev::data::Then;
+use crate::error::IoError;
+use crate::panic::contain;
+
+impl<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static> Flight<Then<B, F>> {
+    /// Starts it; the callback is told of its end.
+    ///
+    /// # Errors
+    ///
+    /// What was found before SPDK had it, or while SPDK took it: the callback is not called.
+    #[inline]
+    pub(in crate::bdev) fn start_then(self) -> Result<(), (IoError, B)> {
+        self.start();
+        let op = self.op();
+        if op.phase.get() == Phase::Done {
+            return self.done_at_once();
+        }
+        op.then.set(Some(call_then::<B, F>));
+        std::mem::forget(self);
+        Ok(())
+    }
+
+    #[cold]
+    fn done_at_once(self) -> Result<(), (IoError, B)> {
+        let (slot, channel) = (self.slot, self.op().channel());
+        if let Some(error) = self.op().take_error() {
+            let (_, then) = self.finish::<()>();
+            return Err((error, then.data));
+        }
+        // Not in here: a callback that starts the next one would have no end of stack.
+        std::mem::forget(self);
+        channel.home.send(Box::new(move || {
+            // SAFETY: the operation is done, and the slot is nobody else's.
+            unsafe { call_then::<B, F>(slot) };
+        }));
+        Ok(())
+    }
+}
+
+/// Tells the callback of an operation that is done.
+///
+/// # Safety
+///
+/// The slot is done and nobody's, with a `Then<B, F>` in its payload.
+unsafe fn call_then<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static>(slot: NonNull<Op>) {
+    let flight = Flight::<Then<B, F>> {
+        slot,
+        _data: PhantomData,
+    };
+    let (result, then) = flight.finish::<()>();
+    let Then { data, done } = then;
+    contain("the callback of an I/O", || done(result, data));
+}
