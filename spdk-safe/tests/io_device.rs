@@ -892,6 +892,37 @@ fn the_end_of_the_app_takes_devices_that_were_forgotten_with_channels_on_several
 }
 
 #[test]
+fn a_channel_that_is_leaked_on_a_thread_of_others_does_not_keep_the_app_from_ending() {
+    let name = "a_channel_that_is_leaked_on_a_thread_of_others_does_not_keep_the_app_from_ending";
+    in_process(name, || {
+        let app = App::builder("io-device")
+            .no_huge()
+            .no_pci()
+            .share_cores()
+            .memory(Mib(512))
+            .pools(Pools::small());
+        let log = app.run(async |spdk| {
+            let (device, log) = probe(&spdk);
+            let (thread, theirs) = (TestThread::new(0), device.share());
+            let leaked = thread.run(move || Smuggled(theirs.channel().unwrap()));
+            let leaked = leaked.await.take();
+            // SPDK forces it out after five seconds (T-10).
+            thread.exit().await;
+            let visited = device.for_each_channel(|_| Ok::<(), Infallible>(()));
+            assert_eq!(visited.await, Ok(0));
+            drop(leaked);
+            let mut unregister = pin!(device.unregister());
+            for _ in 0..10 {
+                assert!(poll(unregister.as_mut()).is_pending());
+                yield_now().await;
+            }
+            log
+        });
+        assert_eq!(log.unwrap().counts(), (1, 0, 0), "they leak");
+    });
+}
+
+#[test]
 fn channels_on_two_os_threads_come_and_go_while_they_are_visited_and_the_device_goes() {
     let name = "channels_on_two_os_threads_come_and_go_while_they_are_visited_and_the_device_goes";
     in_process(name, || {

@@ -216,7 +216,7 @@ impl<D: IoDevice> ChannelCore<D> {
             home,
             id,
         }));
-        shared.link(id, home, thread, Rc::as_ptr(&core));
+        shared.link(id, home, Rc::as_ptr(&core));
         registry::add(&core);
         Ok(core)
     }

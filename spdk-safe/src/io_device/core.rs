@@ -57,6 +57,8 @@ struct State<D: IoDevice> {
     stage: Stage,
     /// SPDK was told to unregister the device, or is about to be.
     asked: bool,
+    /// SPDK has forced a thread out with a channel, which leaks (T-10), and the device with it: it will never be gone.
+    lost: bool,
     /// The channels that are made, by the id of their thread; ids are never used again.
     links: BTreeMap<u64, Link<D>>,
     /// Woken when the device is gone.
@@ -72,7 +74,6 @@ enum Stage {
 
 /// A channel as its device knows it: how to reach it from another thread.
 struct Link<D: IoDevice> {
-    thread: *mut spdk_sys::spdk_thread,
     home: Home,
     /// Followed on the home thread alone.
     channel: *const ChannelCore<D>,
@@ -85,7 +86,7 @@ struct Link<D: IoDevice> {
     posted: bool,
 }
 
-// SAFETY: the pointer to the channel is followed on its home thread alone, and the thread's is only sent to.
+// SAFETY: the pointer is followed on its home thread alone.
 unsafe impl<D: IoDevice> Send for Link<D> {}
 
 impl<D: IoDevice> Core<D> {
@@ -97,6 +98,7 @@ impl<D: IoDevice> Core<D> {
                 device: Some(Arc::new(device)),
                 stage: Stage::Registered,
                 asked: false,
+                lost: false,
                 links: BTreeMap::new(),
                 waiting: Vec::new(),
             }),
@@ -190,15 +192,8 @@ impl<D: IoDevice> Core<D> {
     }
 
     /// Lists a channel that was just made. On its thread.
-    pub(super) fn link(
-        &self,
-        id: u64,
-        home: Home,
-        thread: *mut spdk_sys::spdk_thread,
-        channel: *const ChannelCore<D>,
-    ) {
+    pub(super) fn link(&self, id: u64, home: Home, channel: *const ChannelCore<D>) {
         let link = Link {
-            thread,
             home,
             channel,
             visitors: VecDeque::new(),
@@ -219,21 +214,20 @@ impl<D: IoDevice> Core<D> {
     /// Sends `visitor` to the next channel that it has not seen; the end of the list is the end of its way. From any
     /// thread.
     pub(super) fn forward(self: &Arc<Self>, mut visitor: Box<dyn Visit<D::Channel>>) {
-        let (visitor, end) = {
+        let end = loop {
             let mut state = self.state();
             let rest = match visitor.last() {
                 None => Bound::Unbounded,
                 Some(id) => Bound::Excluded(id),
             };
-            match state.links.range_mut((rest, Bound::Unbounded)).next() {
-                None => (visitor, End::Seen),
-                Some((id, link)) => {
-                    visitor.set_last(*id);
-                    match self.post(*id, link) {
-                        Ok(()) => return link.visitors.push_back(visitor),
-                        Err(NoRoom) => (visitor, End::NoRoom),
-                    }
-                }
+            let Some((id, link)) = state.links.range_mut((rest, Bound::Unbounded)).next() else {
+                break End::Seen;
+            };
+            visitor.set_last(*id);
+            match self.post(*id, link) {
+                Ok(()) => return link.visitors.push_back(visitor),
+                Err(NotPosted::NoRoom) => break End::NoRoom,
+                Err(NotPosted::ThreadGone) => {}
             }
         };
         visitor.end(&self.name, end);
@@ -243,19 +237,26 @@ impl<D: IoDevice> Core<D> {
     ///
     /// (A call into SPDK under a lock: it puts a message into a ring and runs nobody's code. Without the lock the
     /// thread could exit under our hands.)
-    fn post(self: &Arc<Self>, id: u64, link: &mut Link<D>) -> Result<(), NoRoom> {
+    fn post(self: &Arc<Self>, id: u64, link: &mut Link<D>) -> Result<(), NotPosted> {
+        // SAFETY: only looks the id up, under SPDK's lock.
+        let thread = unsafe { spdk_sys::spdk_thread_get_by_id(id) };
+        // By the type invariant it has not exited, unless SPDK has forced it out.
+        // SAFETY: the thread was found.
+        if thread.is_null() || unsafe { spdk_sys::spdk_thread_is_exited(thread) } {
+            return Err(NotPosted::ThreadGone);
+        }
         if link.posted {
             return Ok(());
         }
         let ctx = Box::into_raw(Box::new((Arc::clone(self), id)));
-        // SAFETY: by the type invariant the thread has not exited. `ctx` is what the callback expects.
+        // SAFETY: the thread has not exited. `ctx` is what the callback expects.
         let rc = unsafe {
-            spdk_sys::spdk_thread_send_msg(link.thread, Some(attend_callback::<D>), ctx.cast())
+            spdk_sys::spdk_thread_send_msg(thread, Some(attend_callback::<D>), ctx.cast())
         };
         if rc != 0 {
             // SAFETY: the message was not sent, so the pointer that `Box::into_raw` gave us is ours again.
             drop(unsafe { Box::from_raw(ctx) });
-            return Err(NoRoom);
+            return Err(NotPosted::NoRoom);
         }
         link.posted = true;
         Ok(())
@@ -319,8 +320,13 @@ impl<D: IoDevice> Core<D> {
     }
 }
 
-/// SPDK, up to 25.09, had no room for a message.
-struct NoRoom;
+/// Why there is no message.
+enum NotPosted {
+    /// SPDK, up to 25.09, had no room for it.
+    NoRoom,
+    /// SPDK has forced the thread out.
+    ThreadGone,
+}
 
 impl<D: IoDevice> Registered for Core<D> {
     fn begin_unregister(self: Arc<Self>) {
@@ -328,16 +334,30 @@ impl<D: IoDevice> Registered for Core<D> {
     }
 
     fn revoke(self: Arc<Self>) {
-        let mut state = self.state();
-        for (id, link) in &mut state.links {
-            link.revoked = true;
-            // Refused: it is tried again.
-            let _ = self.post(*id, link);
+        let mut lost = Vec::new();
+        {
+            let mut state = self.state();
+            for (id, link) in &mut state.links {
+                link.revoked = true;
+                // Without room it is tried again.
+                if let Err(NotPosted::ThreadGone) = self.post(*id, link) {
+                    lost.push(*id);
+                }
+            }
+            state.lost |= !lost.is_empty();
+        }
+        for id in lost {
+            crate::log::error(&format!(
+                "SPDK thread {id} was forced out with a channel of device {:?}; the device leaks",
+                self.name
+            ));
+            self.unlink(id);
         }
     }
 
     fn is_gone(&self) -> bool {
-        self.state().stage == Stage::Gone
+        let state = self.state();
+        state.stage == Stage::Gone || (state.lost && state.links.is_empty())
     }
 
     fn describe(&self) -> String {
