@@ -41,7 +41,7 @@ pub(super) fn start_other(
 
 /// Gives a read or write of the one piece of memory `only` to SPDK. False if there is more to it, or something wrong
 /// about it: then nothing was done.
-#[inline]
+#[inline(always)] // on the path of each I/O
 pub(super) fn submit_plain(
     slot: NonNull<Op>,
     op: &Op,
