@@ -113,9 +113,13 @@ impl Home {
         current_raw() == Some(self.thread)
     }
 
-    /// Whether the thread is current, and not a new one at its address.
-    fn is_here(self) -> bool {
-        Self::running().is_ok_and(|now| now == self)
+    /// As [`check`](Self::check), for what the thread may have lost by force: also that it is not a new one at the same
+    /// address.
+    pub(super) fn check_id(self) -> Result<(), ThreadError> {
+        match Self::running()? == self {
+            true => Ok(()),
+            false => Err(ThreadError::WrongThread),
+        }
     }
 
     /// Runs `job` on this thread: now if it is current, else by message. Not at all if the thread is gone.
@@ -125,7 +129,7 @@ impl Home {
     /// The thread must not exit during the call: SPDK aborts the process on a message to such a thread (T-20). It
     /// does not while it holds a channel or a poller (T-09), so pass on only while you hold one there.
     pub(crate) unsafe fn run(self, job: Box<dyn FnOnce()>) {
-        if self.is_here() {
+        if self.check_id().is_ok() {
             job();
             return;
         }

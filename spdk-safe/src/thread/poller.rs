@@ -157,7 +157,7 @@ impl Poller {
     }
 
     fn set_paused(&self, paused: bool) -> Result<(), ThreadError> {
-        self.inner.home.check()?;
+        self.inner.home.check_id()?;
         self.inner.paused.set(paused);
         if !self.inner.running.get() {
             self.inner.tell_paused();

@@ -123,6 +123,40 @@ fn t9_wakers_work_from_everywhere_and_late_ones_do_nothing() {
 }
 
 #[test]
+fn t10_wakers_are_cloned_woken_and_dropped_on_four_os_threads_at_once() {
+    SPDK.run(async |spdk| {
+        let thread = pinned(&spdk, "t10").await;
+        let done = Arc::new(AtomicUsize::new(0));
+        let (theirs, mut started) = (Arc::clone(&done), false);
+        let task = thread.spawn(move || {
+            poll_fn(move |cx| {
+                if !std::mem::replace(&mut started, true) {
+                    for _ in 0..4 {
+                        let (waker, done) = (cx.waker().clone(), Arc::clone(&theirs));
+                        std::thread::spawn(move || {
+                            for _ in 0..10_000 {
+                                let clone = waker.clone();
+                                clone.wake_by_ref();
+                                drop(clone);
+                            }
+                            done.fetch_add(1, Ordering::SeqCst);
+                            waker.wake();
+                        });
+                    }
+                }
+                // The last wake of each comes after its count.
+                match theirs.load(Ordering::SeqCst) {
+                    4 => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
+            })
+        });
+        task.await.unwrap().await.unwrap();
+        thread.exit().await;
+    });
+}
+
+#[test]
 fn t9_a_task_that_is_woken_by_its_own_destructor_is_not_run_again() {
     struct Wakes(Option<Waker>);
     impl Drop for Wakes {
