@@ -187,6 +187,35 @@ fn t11_what_keeps_a_thread_from_exiting_is_said() {
 }
 
 #[test]
+fn threads_live_and_exit_in_interrupt_mode() {
+    in_process("threads_live_and_exit_in_interrupt_mode", || {
+        let outcome = app().interrupt_mode().run(async |spdk| {
+            for _ in 0..10 {
+                let thread = Thread::builder("sleeps").create(&spdk).await.unwrap();
+                assert_eq!(thread.call(here).await, Ok(thread.id().get()));
+                let task = thread.spawn(|| async {
+                    yield_now().await;
+                    drop(Poller::register(None, || PollerStatus::Idle).unwrap());
+                });
+                task.await.unwrap().await.unwrap();
+                // From an OS thread that no reactor runs on.
+                let handle = thread.handle();
+                let other = std::thread::spawn(move || crate::block_on(handle.call(here)));
+                while !other.is_finished() {
+                    yield_now().await;
+                }
+                assert_eq!(other.join().unwrap(), Ok(thread.id().get()));
+                thread.exit().await;
+            }
+        });
+        match outcome {
+            Err(error @ AppError::Unsupported { .. }) => println!("skipped: {error}"),
+            outcome => outcome.unwrap(),
+        }
+    });
+}
+
+#[test]
 fn t11_calls_to_the_app_thread_at_its_end_are_run_or_errors() {
     in_process(
         "t11_calls_to_the_app_thread_at_its_end_are_run_or_errors",
