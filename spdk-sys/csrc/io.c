@@ -4,6 +4,7 @@
 #include <spdk/bdev.h>
 #include <spdk/bdev_module.h>
 #include <spdk/nvme_spec.h>
+#include <spdk/scsi_spec.h>
 
 SIZE_IS(struct spdk_bdev_io_wait_entry, 48);
 
@@ -71,15 +72,18 @@ spdk_shim_bdev_io_status(const struct spdk_bdev_io *bdev_io, struct spdk_shim_io
 
 	out->status = io->internal.status;
 	spdk_bdev_io_get_nvme_status(io, &cdw0, &out->nvme_sct, &out->nvme_sc);
+	spdk_bdev_io_get_scsi_status(io, &out->scsi_sc, &out->scsi_sk, &out->scsi_asc, &out->scsi_ascq);
 	/* Old versions translate these two to an internal error. */
 	if (io->internal.status == SPDK_BDEV_IO_STATUS_MISCOMPARE) {
 		out->nvme_sct = SPDK_NVME_SCT_MEDIA_ERROR;
 		out->nvme_sc = SPDK_NVME_SC_COMPARE_FAILURE;
+		out->scsi_sc = SPDK_SCSI_STATUS_CHECK_CONDITION;
+		out->scsi_sk = SPDK_SCSI_SENSE_MISCOMPARE;
+		out->scsi_asc = SPDK_SCSI_ASC_MISCOMPARE_DURING_VERIFY_OPERATION;
 	} else if (io->internal.status == SPDK_BDEV_IO_STATUS_ABORTED) {
 		out->nvme_sct = SPDK_NVME_SCT_GENERIC;
 		out->nvme_sc = SPDK_NVME_SC_ABORTED_BY_REQUEST;
 	}
-	spdk_bdev_io_get_scsi_status(io, &out->scsi_sc, &out->scsi_sk, &out->scsi_asc, &out->scsi_ascq);
 	out->aio_result = 0;
 #if SINCE(21, 1)
 	if (io->internal.status == SPDK_BDEV_IO_STATUS_AIO_ERROR) {
