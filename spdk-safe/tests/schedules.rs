@@ -85,19 +85,22 @@ fn failure(test: impl FnOnce()) -> String {
 
 #[test]
 fn a_failure_names_its_seed_and_the_next_test_is_not_disturbed() {
+    // Not the disk of the other tests, which may run between the parts of this one.
+    const LEFT: &str = "left";
     if std::env::var_os("SPDK_TEST_SEED").is_some() {
         return println!("not when a seed is replayed");
     }
     let said = failure(|| {
         SPDK.run(0..5, 1, async |case| {
-            malloc(&case).await;
-            let _open = BdevDesc::open(&case.spdk, "m").read_only().unwrap();
+            let disk = MallocBdev::builder(LEFT).blocks(64);
+            disk.create(&case.spdk).await.unwrap();
+            let _open = BdevDesc::open(&case.spdk, LEFT).read_only().unwrap();
             let seed = case.seed;
             let task = case.threads[0].run(async move || assert_ne!(seed, 3, "on purpose"));
             let outcome = futures_util::future::select(task, std::future::pending::<()>()).await;
             drop(outcome);
             drop(_open);
-            MallocBdev::delete(&case.spdk, "m").await.unwrap();
+            MallocBdev::delete(&case.spdk, LEFT).await.unwrap();
         });
     });
     assert!(
@@ -108,10 +111,10 @@ fn a_failure_names_its_seed_and_the_next_test_is_not_disturbed() {
 
     let said = failure(|| {
         SPDK.run(7..8, 1, async |case| {
-            std::mem::forget(BdevDesc::open(&case.spdk, "m").read_only().unwrap());
+            std::mem::forget(BdevDesc::open(&case.spdk, LEFT).read_only().unwrap());
         });
     });
-    assert!(said.contains("left open: descriptor of \"m\""), "{said}");
+    assert!(said.contains("left open: descriptor of \"left\""), "{said}");
 
     let said = failure(|| {
         SPDK.run(9..10, 1, async |_case| std::future::pending::<()>().await);
@@ -119,7 +122,7 @@ fn a_failure_names_its_seed_and_the_next_test_is_not_disturbed() {
     assert!(said.contains("seed 9: the test hangs"), "{said}");
 
     SPDK.run(0..1, 1, async |case| {
-        MallocBdev::delete(&case.spdk, "m").await.unwrap();
+        MallocBdev::delete(&case.spdk, LEFT).await.unwrap();
         // What runs on a thread when the test returns is dropped there.
         let forever = case.threads[0].run(std::future::pending::<()>);
         drop(forever);
