@@ -21,9 +21,10 @@ use std::task::Waker;
 
 use super::call::Ticket;
 use super::channel_core::ChannelLink;
-use super::claim::Claim;
+use super::claim::{Claim, ClaimKind};
 use super::info::BdevInfo;
 use super::lookup;
+use super::needs;
 use super::qos::QosLimits;
 use super::timeout;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError};
@@ -68,7 +69,8 @@ struct State {
     /// Channels that were not put yet, on all threads.
     channels: Vec<ChannelLink>,
     next_link: u64,
-    claimed: bool,
+    /// Holds an exclusive claim, which does not end with the descriptor.
+    must_release: bool,
     /// What SPDK has not answered yet.
     calls: usize,
     /// Whether it looks for slow I/O.
@@ -159,7 +161,7 @@ impl DescCore {
                 holders: 1,
                 channels: Vec::new(),
                 next_link: 0,
-                claimed: false,
+                must_release: false,
                 calls: 0,
                 // Opening a bdev that has limits may set off a walk over its channels, as a look for slow I/O does.
                 watch: if limited { Watch::Before } else { Watch::Never },
@@ -187,8 +189,13 @@ impl DescCore {
         self.bdev
     }
 
-    /// Claims the bdev for exclusive writing (v1: B-20). On the app thread.
-    pub(super) fn claim(&self, module: &'static BdevModule) -> Result<(), ClaimError> {
+    /// Claims the bdev; `key` is that of a shared claim, else 0. On the app thread.
+    pub(super) fn claim(
+        &self,
+        module: &'static BdevModule,
+        kind: ClaimKind,
+        key: u64,
+    ) -> Result<(), ClaimError> {
         app_thread::check()?;
         let name = || self.info.name.clone();
         let Some(module_raw) = module.raw() else {
@@ -200,29 +207,58 @@ impl DescCore {
             Some(raw) if !self.is_removed() => raw,
             _ => return Err(ClaimError::Removed { name: name() }),
         };
-        // SAFETY: this is the app thread, the only one that closes descriptors, so `raw` is open across the call.
-        let rc = unsafe {
-            spdk_sys::spdk_bdev_module_claim_bdev(self.bdev.as_ptr(), raw.as_ptr(), module_raw)
+        let (bdev, desc) = (self.bdev.as_ptr(), raw.as_ptr());
+        let mut needs = needs::none();
+        let rc = match kind {
+            ClaimKind::ExclusiveWrite => {
+                // SAFETY: this is the app thread, the only one that closes descriptors, so `raw` is open across the
+                // call.
+                unsafe { spdk_sys::spdk_bdev_module_claim_bdev(bdev, desc, module_raw) }
+            }
+            _ => {
+                // SAFETY: as above; `needs` lives across the call.
+                unsafe {
+                    spdk_sys::spdk_shim_claim_desc(
+                        desc,
+                        kind.raw(),
+                        key,
+                        module_raw,
+                        &raw mut needs,
+                    )
+                }
+            }
         };
-        match Errno::check(rc) {
-            Ok(()) => {
-                self.state().claimed = true;
-                Ok(())
+        let Err(errno) = Errno::check(rc) else {
+            if kind == ClaimKind::ExclusiveWrite {
+                self.state().must_release = true;
             }
-            Err(errno) if errno.code() == libc::EPERM => {
-                // SAFETY: the bdev has an open descriptor, on this thread.
-                let claim = unsafe { Claim::read(self.bdev.as_ptr()) };
-                Err(ClaimError::Claimed {
-                    name: name(),
-                    by: holder(&claim),
-                    claim: claim.map(|claim| claim.kind),
-                })
-            }
-            Err(errno) => Err(ClaimError::Refused {
+            return Ok(());
+        };
+        if let Some((what, needs)) = needs::read(&needs) {
+            return Err(ClaimError::TooOld { what, needs });
+        }
+        // Conflicts are -EPERM or -EBUSY (B-22).
+        let is_conflict = matches!(errno.code(), libc::EPERM | libc::EBUSY);
+        // SAFETY: the bdev has an open descriptor, on this thread.
+        Err(match unsafe { Claim::read(bdev) } {
+            Some(claim) if is_conflict && claim.kind == kind && key != 0 => ClaimError::OtherKey {
+                name: name(),
+                by: claim.by,
+            },
+            Some(claim) if is_conflict => ClaimError::Claimed {
+                name: name(),
+                by: claim.by,
+                claim: Some(claim.kind),
+            },
+            None if is_conflict => ClaimError::Writers {
+                name: name(),
+                claim: kind,
+            },
+            _ => ClaimError::Refused {
                 name: name(),
                 errno,
-            }),
-        }
+            },
+        })
     }
 
     /// One more holder.
@@ -350,7 +386,7 @@ impl DescCore {
 
     /// On the app thread. Looks again: a channel may have been made since the message was sent.
     fn close_if_unneeded(self: &Arc<Self>) {
-        let (raw, claimed, wakers) = {
+        let (raw, must_release, wakers) = {
             let mut state = self.state();
             let wanted = state.holders != 0 && !self.is_removed();
             if wanted || state.is_used() {
@@ -367,10 +403,10 @@ impl DescCore {
             let Some(raw) = state.raw.take() else {
                 return;
             };
-            (raw, state.claimed, std::mem::take(&mut state.closing))
+            (raw, state.must_release, std::mem::take(&mut state.closing))
         };
         // The lock is released: closing may run the module's code, and ours with it.
-        if claimed {
+        if must_release {
             // SAFETY: the descriptor is still open, so the bdev is there; the claim is ours (v1: it outlives the
             // descriptor and must be given back by hand, B-20).
             unsafe { spdk_sys::spdk_bdev_module_release_bdev(self.bdev.as_ptr()) };

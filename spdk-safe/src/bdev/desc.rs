@@ -1,9 +1,13 @@
 //! Descriptors: an open bdev, as a type that knows what it may do.
 //!
 //! ```text
-//!                              ┌─ claim ──► BdevDesc<ReadWrite, Claimed> ─┐
-//!  OpenBdev ─┬─ read_write ──► BdevDesc<ReadWrite, Opened> ───────────────┼─ close, or drop ──► closed
-//!            └─ read_only ───► BdevDesc<ReadOnly, Opened> ────────────────┘
+//!                                          ┌─ 1 ──► BdevDesc<ReadWrite, Claimed> ─┐
+//!  OpenBdev ─┬─ read_write ──► BdevDesc<ReadWrite, Opened> ────────────────────────┤
+//!            │                             ┌─ 2 ──► BdevDesc<ReadWrite, Claimed> ─┼─ close, or drop ──► closed
+//!            └─ read_only ───► BdevDesc<ReadOnly, Opened> ─────────────────────────┤
+//!                                          └─ 3 ──► BdevDesc<ReadOnly, Claimed> ──┘
+//!  1: claim; claim_as(ExclusiveWrite, ReadManyWriteOne, ReadManyWriteShared)
+//!  2: claim_as(ReadManyWriteOne, ReadManyWriteShared): makes it writable   3: claim_as(ReadManyWriteNone)
 //! ```
 
 use std::fmt;
@@ -13,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::claim::{ClaimAs, ExclusiveWrite};
 use super::core::DescCore;
 use super::{BdevInfo, IoChannel};
 use crate::app::Spdk;
@@ -56,7 +61,7 @@ pub enum ReadWrite {}
 /// Opened, not claimed: others may open it for writing too.
 #[derive(Debug, Clone, Copy)]
 pub enum Opened {}
-/// Claimed: nobody else can open it for writing.
+/// Claimed: nobody can open it for writing any more.
 #[derive(Debug, Clone, Copy)]
 pub enum Claimed {}
 
@@ -219,7 +224,40 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
         M: Writable,
         S: Unclaimed,
     {
-        match self.hold.0.claim(module) {
+        self.claim_as(module, ExclusiveWrite)
+    }
+
+    /// Claims the bdev for `module` in one of SPDK's four ways: see the table at [`ClaimAs`]. The claim ends with the
+    /// descriptor.
+    ///
+    /// ```no_run
+    /// # use spdk_safe::prelude::*;
+    /// # use spdk_safe::bdev::ReadManyWriteOne;
+    /// # use spdk_safe::module::BdevModule;
+    /// static MODULE: BdevModule = BdevModule::new(c"my_module"); // given to the app builder
+    ///
+    /// # fn example(spdk: &Spdk) -> Result<(), Box<dyn std::error::Error>> {
+    /// let desc = BdevDesc::open(spdk, "disk0").read_only()?;
+    /// let desc: BdevDesc<ReadWrite, Claimed> =
+    ///     desc.claim_as(&MODULE, ReadManyWriteOne).map_err(|(error, _desc)| error)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError`], beside the descriptor. [`ClaimError::Claimed`] names who has it, [`ClaimError::Writers`] says
+    /// that somebody writes without a claim, [`ClaimError::TooOld`] that SPDK is older than 23.05.
+    pub fn claim_as<C: ClaimAs<M>>(
+        self,
+        module: &'static BdevModule,
+        claim: C,
+    ) -> Result<BdevDesc<C::Mode, Claimed>, (ClaimError, Self)>
+    where
+        S: Unclaimed,
+    {
+        match self.hold.0.claim(module, claim.kind(), claim.key()) {
+            // INVARIANT: where the mode becomes `ReadWrite`, the claim has made the descriptor writable (B-22).
             Ok(()) => Ok(BdevDesc::new(self.hold)),
             Err(error) => Err((error, self)),
         }

@@ -47,6 +47,7 @@ mod info;
 mod io;
 mod io_types;
 mod lookup;
+mod needs;
 mod op;
 mod payload;
 mod qos;
@@ -70,7 +71,10 @@ pub use buf::{IoBuf, IoBufMut, Pieces};
 pub use builders::*;
 pub use call::BdevCall;
 pub use channel::IoChannel;
-pub use claim::{Claim, ClaimKind};
+pub use claim::{
+    Claim, ClaimAs, ClaimKind, ExclusiveWrite, ReadManyWriteNone, ReadManyWriteOne,
+    ReadManyWriteShared,
+};
 pub use data::{CompareWrite, IoData, Repeat, WithMetadata};
 pub use desc::{
     BdevDesc, Claimed, CloseDesc, DescMode, DescState, OpenBdev, Opened, ReadOnly, ReadWrite,

@@ -200,6 +200,38 @@ pub enum ClaimError {
         /// Which claim, if SPDK says so.
         claim: Option<ClaimKind>,
     },
+    /// It is shared for writing under another key. Use the key of those who share it, or pick another bdev.
+    #[error(
+        "bdev {name:?} is shared for writing by module {by:?} under another key; use that key, or pick another bdev"
+    )]
+    OtherKey {
+        /// The bdev.
+        name: String,
+        /// Who shares it.
+        by: String,
+    },
+    /// Somebody has it open for writing, without a claim. Have that descriptor closed first.
+    #[error(
+        "bdev {name:?} can't be claimed ({claim}): somebody else has it open for writing; have that closed first"
+    )]
+    Writers {
+        /// The bdev.
+        name: String,
+        /// The claim that was to be.
+        claim: ClaimKind,
+    },
+    /// The SPDK that the program is linked with does not know such claims. Link it with a newer one, or use an
+    /// exclusive claim.
+    #[error(
+        "{what} needs SPDK {needs}, and this is {}",
+        crate::app::spdk_version()
+    )]
+    TooOld {
+        /// What was asked for.
+        what: &'static str,
+        /// The first version that can do it.
+        needs: &'static str,
+    },
     /// The bdev was removed meanwhile.
     #[error("bdev {name:?} was removed")]
     Removed {

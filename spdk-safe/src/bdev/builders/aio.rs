@@ -8,9 +8,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{check_name, created, delete, no_needs, uuid_ptr};
+use super::{check_name, created, delete, uuid_ptr};
 use crate::app::Spdk;
-use crate::bdev::Uuid;
+use crate::bdev::{Uuid, needs};
 use crate::error::{BdevError, Errno};
 
 /// A bdev over a file.
@@ -118,7 +118,7 @@ impl AioBuilder {
             block_size: self.block_size,
             read_only: self.read_only,
         };
-        let mut needs = no_needs();
+        let mut needs = needs::none();
         // SAFETY: this is the app thread, and `opts` with what it points to lives across the call.
         let rc = unsafe { spdk_sys::spdk_shim_aio_create(&raw const opts, &raw mut needs) };
         created(&self.name, rc, &needs)

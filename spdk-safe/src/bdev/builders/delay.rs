@@ -6,9 +6,9 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use super::base::{check_base, or_awaited};
-use super::{check_name, created, delete, no_needs, uuid_ptr};
+use super::{check_name, created, delete, uuid_ptr};
 use crate::app::Spdk;
-use crate::bdev::Uuid;
+use crate::bdev::{Uuid, needs};
 use crate::error::BdevError;
 
 /// The longest latency: the end of the app waits for what is delayed.
@@ -90,7 +90,7 @@ impl DelayBdev {
         } else {
             rc
         };
-        created(name, rc, &no_needs())
+        created(name, rc, &needs::none())
     }
 
     /// Deletes the delay bdev named `name`, and waits until it is gone: for what it delays, and for descriptors of
@@ -154,7 +154,7 @@ impl DelayBuilder {
             avg_write: micros(&self.name, self.write.0)?,
             p99_write: micros(&self.name, self.write.1)?,
         };
-        let mut needs = no_needs();
+        let mut needs = needs::none();
         // SAFETY: this is the app thread, and `opts` with what it points to lives across the call.
         let rc = unsafe { spdk_sys::spdk_shim_delay_create(&raw const opts, &raw mut needs) };
         or_awaited(created(&self.name, rc, &needs))

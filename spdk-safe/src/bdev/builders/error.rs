@@ -7,9 +7,9 @@ use std::ffi::{CStr, CString, c_int};
 use std::num::NonZeroU8;
 
 use super::base::check_base;
-use super::{check_name, created, delete, no_needs};
+use super::{check_name, created, delete};
 use crate::app::{Spdk, at_exit};
-use crate::bdev::io_types;
+use crate::bdev::{io_types, needs};
 use crate::error::{BdevError, IoType, NvmeStatus};
 
 /// Stands for every I/O type.
@@ -166,7 +166,7 @@ impl ErrorBdev {
     pub fn abort_held(spdk: &Spdk, name: &str) -> Result<(), BdevError> {
         Self::clear(spdk, name)?;
         let c_name = CString::new(name).unwrap_or_default();
-        created(name, reset(&c_name), &no_needs())
+        created(name, reset(&c_name), &needs::none())
     }
 
     /// Deletes the error bdev named `name`, and waits until it is gone: for descriptors of others, too. What it holds
@@ -197,7 +197,7 @@ impl ErrorBuilder {
         check_name(&name)?;
         // SAFETY: this is the app thread; the name lives across the call.
         let rc = unsafe { spdk_sys::spdk_shim_error_create(c_base.as_ptr()) };
-        created(&name, rc, &no_needs()).map(|()| name)
+        created(&name, rc, &needs::none()).map(|()| name)
     }
 }
 
@@ -242,7 +242,7 @@ fn inject_raw(
             opts.nvme_sc = status.sc;
         }
     }
-    let mut needs = no_needs();
+    let mut needs = needs::none();
     // SAFETY: this is the app thread; all that is pointed to lives across the call, and the shim checks the I/O type,
     // which SPDK takes for an index.
     let rc =

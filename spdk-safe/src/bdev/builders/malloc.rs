@@ -3,9 +3,9 @@
 //! C functions: `create_malloc_disk`, `delete_malloc_disk` of `module/bdev/malloc` (contract L-01 to L-07).
 
 use super::geometry::Geometry;
-use super::{check_name, created, delete, no_needs, uuid_ptr};
+use super::{check_name, created, delete, uuid_ptr};
 use crate::app::Spdk;
-use crate::bdev::{DifType, Uuid};
+use crate::bdev::{DifType, Uuid, needs};
 use crate::error::BdevError;
 use crate::units::Blocks;
 
@@ -147,7 +147,7 @@ impl MallocBuilder {
             md_interleave: self.interleaved,
             dif_at_head: self.dif_at_head,
         };
-        let mut needs = no_needs();
+        let mut needs = needs::none();
         // SAFETY: this is the app thread, and `opts` with what it points to lives across the call.
         let rc = unsafe { spdk_sys::spdk_shim_malloc_create(&raw const opts, &raw mut needs) };
         created(&self.name, rc, &needs)

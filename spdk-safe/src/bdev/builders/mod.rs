@@ -38,7 +38,7 @@ pub use null::{NullBdev, NullBuilder};
 #[cfg(feature = "bdev-passthru")]
 pub use passthru::{PassthruBdev, PassthruBuilder};
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::future::poll_fn;
 use std::ptr;
 use std::sync::{Arc, Mutex};
@@ -46,6 +46,7 @@ use std::task::{Poll, Waker};
 
 use super::Uuid;
 use super::lookup::Probe;
+use super::needs;
 use crate::app::Spdk;
 use crate::error::{BdevError, Errno};
 use crate::panic::contain;
@@ -79,26 +80,15 @@ fn uuid_ptr(uuid: &Option<Uuid>) -> *const u8 {
         .map_or(ptr::null(), |uuid| uuid.as_bytes().as_ptr())
 }
 
-/// What a call answers that a version can't do; see [`created`].
-fn no_needs() -> spdk_sys::spdk_shim_needs {
-    spdk_sys::spdk_shim_needs {
-        what: ptr::null(),
-        version: ptr::null(),
-    }
-}
-
 /// The answer of a call that creates or changes the bdev `name`.
 fn created(name: &str, rc: c_int, needs: &spdk_sys::spdk_shim_needs) -> Result<(), BdevError> {
     let name = || name.to_owned();
+    if let Some((what, needs)) = needs::read(needs) {
+        return Err(BdevError::TooOld { what, needs });
+    }
     match Errno::check(rc) {
         Ok(()) => Ok(()),
         Err(errno) => Err(match errno.code() {
-            libc::ENOTSUP if !needs.what.is_null() => BdevError::TooOld {
-                // SAFETY: the shim set it to a string literal of its own.
-                what: unsafe { literal(needs.what) },
-                // SAFETY: as above; it sets both.
-                needs: unsafe { literal(needs.version) },
-            },
             libc::EEXIST => BdevError::Exists { name: name() },
             libc::ENOMEM => BdevError::NoMemory { name: name() },
             libc::ENODEV => BdevError::NotFound { name: name() },
@@ -108,15 +98,6 @@ fn created(name: &str, rc: c_int, needs: &spdk_sys::spdk_shim_needs) -> Result<(
             },
         }),
     }
-}
-
-/// # Safety
-///
-/// `text` is a string literal of the shim.
-unsafe fn literal(text: *const c_char) -> &'static str {
-    // SAFETY: by this function's contract it ends with a NUL and lives for ever.
-    let text = unsafe { CStr::from_ptr(text) };
-    text.to_str().unwrap_or("(not UTF-8)")
 }
 
 /// A shim's function that deletes a bdev of one kind.

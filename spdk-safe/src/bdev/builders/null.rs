@@ -5,9 +5,9 @@
 use std::ffi::CString;
 
 use super::geometry::Geometry;
-use super::{check_name, created, delete, no_needs, uuid_ptr};
+use super::{check_name, created, delete, uuid_ptr};
 use crate::app::Spdk;
-use crate::bdev::{DifType, Uuid};
+use crate::bdev::{DifType, Uuid, needs};
 use crate::error::BdevError;
 use crate::units::Blocks;
 
@@ -60,7 +60,7 @@ impl NullBdev {
                 name: name.to_owned(),
             });
         }
-        created(name, rc, &no_needs())
+        created(name, rc, &needs::none())
     }
 
     /// Deletes the bdev named `name`, and waits until it is gone: for descriptors of others, too.
@@ -133,7 +133,7 @@ impl NullBuilder {
             dif_type: self.geometry.dif_type(),
             dif_at_head: self.dif_at_head,
         };
-        let mut needs = no_needs();
+        let mut needs = needs::none();
         // SAFETY: this is the app thread, and `opts` with what it points to lives across the call.
         let rc = unsafe { spdk_sys::spdk_shim_null_create(&raw const opts, &raw mut needs) };
         created(&self.name, rc, &needs)

@@ -3,9 +3,9 @@
 //! C functions: `bdev_passthru_create_disk`, `bdev_passthru_delete_disk` of `module/bdev/passthru`.
 
 use super::base::{check_base, or_awaited};
-use super::{check_name, created, delete, no_needs, uuid_ptr};
+use super::{check_name, created, delete, uuid_ptr};
 use crate::app::Spdk;
-use crate::bdev::Uuid;
+use crate::bdev::{Uuid, needs};
 use crate::error::BdevError;
 
 /// A bdev that passes on all I/O to its base, which it claims.
@@ -62,7 +62,7 @@ impl PassthruBuilder {
         spdk.check()?;
         let c_name = check_name(&self.name)?;
         let c_base = check_base(&self.name, &self.base)?;
-        let mut needs = no_needs();
+        let mut needs = needs::none();
         // SAFETY: this is the app thread; the names and the UUID live across the call.
         let rc = unsafe {
             spdk_sys::spdk_shim_passthru_create(
