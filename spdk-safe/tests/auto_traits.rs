@@ -5,6 +5,7 @@
 use std::future::Future;
 
 use spdk_safe::app::{Builder, OwnLoop, Shutdown};
+use spdk_safe::bdev::{BdevEvent, BdevEvents, Uuid};
 use spdk_safe::bdev::{BdevInfo, CloseDesc, Io, MallocBuilder, SharedDesc};
 use spdk_safe::env::AllocError;
 use spdk_safe::error::{CallError, JoinError, ThreadCreateError, ThreadError, TrySendError};
@@ -70,6 +71,9 @@ assert_impl_all!(RegisteredBdev: Send, Sync);
 assert_impl_all!(UnregisterBdev: Send, Sync);
 assert_impl_all!(BdevModule: Sync);
 assert_impl_all!(BdevInfo: Send, Sync, Clone);
+assert_impl_all!(BdevEvents: Send, Sync, Unpin);
+assert_impl_all!(BdevEvent: Send, Sync, Copy);
+assert_impl_all!(Uuid: Send, Sync, Copy);
 assert_impl_all!(Builder: Send, Sync);
 assert_impl_all!(MallocBuilder: Send, Sync);
 assert_impl_all!(BlockDeviceBuilder: Send, Sync);

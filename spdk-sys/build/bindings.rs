@@ -32,7 +32,9 @@ const MEMORY: &[&str] = &["spdk_dma_(z?malloc|free)", "spdk_get_ticks(_hz)?"];
 /// Bdevs, as a client.
 const BDEVS: &[&str] = &[
     "spdk_bdev_(close|desc_get_bdev|get_by_name)",
-    "spdk_bdev_get_(io_channel|name|num_blocks)",
+    "spdk_bdev_get_(io_channel|name|num_blocks|media_events)",
+    // For tests, of those who listen.
+    "spdk_bdev_(push_media_events|notify_media_management)",
 ];
 
 const IO: &[&str] = &[

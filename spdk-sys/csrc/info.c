@@ -137,7 +137,15 @@ spdk_shim_bdev_alias(const struct spdk_bdev *bdev, size_t index)
 	return NULL;
 }
 
-#if SINCE(22, 5)
+struct spdk_bdev *
+spdk_shim_bdev_ready(const char *name)
+{
+	struct spdk_bdev *bdev = spdk_bdev_get_by_name(name);
+
+	return bdev != NULL && bdev->internal.status == SPDK_BDEV_STATUS_READY ? bdev : NULL;
+}
+
+#if SINCE(22, 9)
 
 struct each {
 	void (*fn)(void *ctx, struct spdk_bdev *bdev);
@@ -163,34 +171,27 @@ spdk_shim_for_each_bdev(void (*fn)(void *ctx, struct spdk_bdev *bdev), void *ctx
 
 #else
 
-static void
-ignore_event(enum spdk_bdev_event_type type, struct spdk_bdev *bdev, void *ctx)
-{
-}
-
 int
 spdk_shim_for_each_bdev(void (*fn)(void *ctx, struct spdk_bdev *bdev), void *ctx)
 {
-	struct spdk_bdev *bdev, *next;
-	struct spdk_bdev_desc *desc;
-	int rc;
+	struct spdk_bdev *bdev;
 
-	for (bdev = spdk_bdev_first(); bdev != NULL; bdev = next) {
-		rc = spdk_bdev_open_ext(bdev->name, false, ignore_event, NULL, &desc);
-		if (rc == -ENODEV) {
-			/* It is being removed. */
-			next = spdk_bdev_next(bdev);
-			continue;
+	/*
+	 * Nothing is opened: that sets off a walk over the channels of a bdev with QoS limits, and one that is
+	 * unregistered before the walk is over never goes (spdk_io_device_unregister() refuses).
+	 */
+	for (bdev = spdk_bdev_first(); bdev != NULL; bdev = spdk_bdev_next(bdev)) {
+		if (bdev->internal.status == SPDK_BDEV_STATUS_READY) {
+			fn(ctx, bdev);
 		}
-		if (rc != 0) {
-			return rc;
-		}
-		fn(ctx, bdev);
-		/* After `fn`, which may run a module's code, and before the bdev is let go. */
-		next = spdk_bdev_next(bdev);
-		spdk_shim_bdev_close_look(desc);
 	}
 	return 0;
 }
 
 #endif
+
+void
+spdk_shim_test_set_media_events(struct spdk_bdev *bdev)
+{
+	bdev->media_events = true;
+}

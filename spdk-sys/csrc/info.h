@@ -51,10 +51,13 @@ void spdk_shim_bdev_info(struct spdk_bdev *bdev, struct spdk_shim_bdev_info *out
 /* Alias number `index`, or NULL. App thread, with the bdev held. */
 const char *spdk_shim_bdev_alias(const struct spdk_bdev *bdev, size_t index);
 
-/*
- * Calls `fn` with each bdev that is not being removed, held open for reading meanwhile. App thread. Stops at an error
- * of its own (-ENOMEM).
- */
+/* The bdev of that name or alias, unless it is being removed; else NULL. App thread, where removals begin. */
+struct spdk_bdev *spdk_shim_bdev_ready(const char *name);
+
+/* Calls `fn` with each bdev that is not being removed. App thread. Stops at an error of its own (-ENOMEM). */
 int spdk_shim_for_each_bdev(void (*fn)(void *ctx, struct spdk_bdev *bdev), void *ctx);
+
+/* For tests: makes a bdev one that tells of media events, before anybody opens it. */
+void spdk_shim_test_set_media_events(struct spdk_bdev *bdev);
 
 #endif

@@ -22,12 +22,13 @@ use std::task::Waker;
 use super::call::Ticket;
 use super::channel_core::ChannelLink;
 use super::claim::{Claim, ClaimKind};
+use super::events::{Events, MediaEvent};
 use super::info::BdevInfo;
 use super::lookup;
 use super::needs;
 use super::qos::QosLimits;
 use super::timeout;
-use crate::error::{ChannelError, ClaimError, Errno, OpenError};
+use crate::error::{ChannelError, ClaimError, Errno, OpenError, ThreadError};
 use crate::module::BdevModule;
 use crate::panic::{contain, wake_all};
 use crate::sync::lock;
@@ -53,6 +54,8 @@ pub(crate) struct DescCore {
     bdev: NonNull<spdk_sys::spdk_bdev>,
     /// SPDK's event context points to it.
     events: Arc<EventSink>,
+    /// For those who listen.
+    pub(super) happened: Events,
     state: Mutex<State>,
 }
 
@@ -156,6 +159,7 @@ impl DescCore {
             removed: AtomicBool::new(false),
             bdev,
             events,
+            happened: Events::default(),
             state: Mutex::new(State {
                 raw: Some(raw),
                 holders: 1,
@@ -261,6 +265,29 @@ impl DescCore {
         })
     }
 
+    /// Takes the media events that SPDK keeps for the descriptor.
+    pub(super) fn media_events(&self) -> Result<Vec<MediaEvent>, ThreadError> {
+        app_thread::check()?;
+        let mut all = Vec::new();
+        // Read each time: closed, there are none.
+        while let Some(raw) = self.state().raw {
+            let mut some = [spdk_sys::spdk_bdev_media_event {
+                offset: 0,
+                num_blocks: 0,
+            }; 16];
+            // SAFETY: this is the app thread, the only one that closes descriptors and takes their events; `some` lives
+            // across the call and has as many entries as it says.
+            let count = unsafe {
+                spdk_sys::spdk_bdev_get_media_events(raw.as_ptr(), some.as_mut_ptr(), some.len())
+            };
+            all.extend(some[..count].iter().map(MediaEvent::of));
+            if count < some.len() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
     /// One more holder.
     pub(super) fn hold(&self) {
         self.state().holders += 1;
@@ -353,6 +380,7 @@ impl DescCore {
         }
         here.iter().for_each(|link| link.revoke(self));
         self.settle();
+        self.happened.removed();
     }
 
     /// Has `waker` woken when the descriptor is closed; `true` if it is already.
@@ -415,6 +443,7 @@ impl DescCore {
         // and so with no I/O in flight (B-05).
         unsafe { spdk_sys::spdk_bdev_close(raw.as_ptr()) };
         wake_all(wakers);
+        self.happened.closed();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -444,8 +473,31 @@ unsafe extern "C" fn event_callback(
                 // SAFETY: the bdev is registered, since SPDK just told us of it.
                 let now = unsafe { spdk_sys::spdk_bdev_get_num_blocks(bdev) };
                 core.num_blocks.store(now, Ordering::Relaxed);
+                core.happened.resized();
+            }
+            ty::SPDK_BDEV_EVENT_MEDIA_MANAGEMENT => {
+                core.happened.media();
+                // 20.07 calls from the thread that tells of them, with the bdev's lock held: nobody's code may run here.
+                let ctx = Weak::into_raw(Arc::downgrade(&core)).cast_mut();
+                if app_thread::send(media_callback, ctx.cast()).is_err() {
+                    // SAFETY: the message was not sent, so the weak count that `into_raw` leaked is ours again.
+                    drop(unsafe { Weak::from_raw(ctx.cast_const()) });
+                }
             }
             _ => {}
+        }
+    });
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the app thread, with the weak count that [`event_callback`] sent.
+unsafe extern "C" fn media_callback(ctx: *mut c_void) {
+    contain("a media event", || {
+        // SAFETY: by this function's contract.
+        let core = unsafe { Weak::from_raw(ctx.cast_const().cast::<DescCore>()) };
+        if let Some(core) = core.upgrade() {
+            core.happened.wake();
         }
     });
 }

@@ -19,10 +19,11 @@ use std::task::{Context, Poll};
 
 use super::claim::{ClaimAs, ExclusiveWrite};
 use super::core::DescCore;
-use super::{BdevInfo, IoChannel};
+use super::events::{BdevEvents, MediaEvent};
+use super::{BdevInfo, IoChannel, OpenBdev};
 use crate::app::Spdk;
 use crate::env::{AllocError, DmaBuf, UninitDmaBuf};
-use crate::error::{ChannelError, ClaimError, OpenError};
+use crate::error::{ChannelError, ClaimError, OpenError, ThreadError};
 use crate::module::BdevModule;
 use crate::thread::ThreadBound;
 use crate::units::Blocks;
@@ -93,44 +94,15 @@ impl BdevDesc {
     /// Begins to open the bdev named `name` (or with that alias); say how with
     /// [`read_only`](OpenBdev::read_only) or [`read_write`](OpenBdev::read_write).
     pub fn open<'a>(spdk: &'a Spdk, name: &'a str) -> OpenBdev<'a> {
-        OpenBdev { spdk, name }
-    }
-}
-
-/// A descriptor to be opened (`spdk_bdev_open_ext`).
-#[derive(Debug)]
-#[must_use = "say how to open it: `read_only()` or `read_write()`"]
-pub struct OpenBdev<'a> {
-    spdk: &'a Spdk,
-    name: &'a str,
-}
-
-impl OpenBdev<'_> {
-    /// Opens it for reading. Claims do not stand in the way.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError::NotFound`] and its like.
-    pub fn read_only(self) -> Result<BdevDesc<ReadOnly, Opened>, OpenError> {
-        self.open(false)
-    }
-
-    /// Opens it for reading and writing.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError::Claimed`] when somebody has claimed it, and as [`read_only`](Self::read_only).
-    pub fn read_write(self) -> Result<BdevDesc<ReadWrite, Opened>, OpenError> {
-        self.open(true)
-    }
-
-    fn open<M: DescMode>(self, write: bool) -> Result<BdevDesc<M, Opened>, OpenError> {
-        self.spdk.check()?;
-        Ok(BdevDesc::new(Hold(DescCore::open(self.name, write)?)))
+        OpenBdev::new(spdk, name)
     }
 }
 
 impl<M: DescMode, S: DescState> BdevDesc<M, S> {
+    pub(super) fn open_now(name: &str, write: bool) -> Result<Self, OpenError> {
+        Ok(Self::new(Hold(DescCore::open(name, write)?)))
+    }
+
     fn new(hold: Hold) -> Self {
         Self {
             hold,
@@ -141,6 +113,24 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
 
     pub(super) fn core(&self) -> &Arc<DescCore> {
         &self.hold.0
+    }
+
+    /// What happens to the bdev from now on, as a stream that ends with the descriptor.
+    ///
+    /// Nobody has to read it: a removal goes its way, and [`num_blocks`](Self::num_blocks) follows a resize.
+    pub fn events(&self) -> BdevEvents {
+        BdevEvents::new(&self.hold.0)
+    }
+
+    /// Takes the blocks that the bdev's medium is about to lose (`spdk_bdev_get_media_events`), after
+    /// [`BdevEvent::MediaManagement`](super::BdevEvent::MediaManagement). Only a writable descriptor is told of them, and
+    /// SPDK keeps 64 of them for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadError`] anywhere but on the app thread.
+    pub fn media_events(&self) -> Result<Vec<MediaEvent>, ThreadError> {
+        self.hold.0.media_events()
     }
 
     /// What the bdev is; stays valid when the bdev is gone.
@@ -273,6 +263,11 @@ pub struct SharedDesc<M: DescMode = ReadOnly> {
 }
 
 impl<M: DescMode> SharedDesc<M> {
+    /// What happens to the bdev from now on; see [`BdevDesc::events`].
+    pub fn events(&self) -> BdevEvents {
+        BdevEvents::new(&self.hold.0)
+    }
+
     /// What the bdev is.
     #[must_use]
     pub fn info(&self) -> &BdevInfo {

@@ -155,7 +155,8 @@ impl BdevInfo {
 
     /// # Safety
     ///
-    /// `bdev` is registered and can't go away meanwhile: a descriptor of it is open, and the app thread is current.
+    /// The app thread is current, and `bdev` can't go away meanwhile: a descriptor of it is open, or it is not being
+    /// removed, which would begin on this thread.
     pub(super) unsafe fn read(bdev: *mut spdk_sys::spdk_bdev) -> Self {
         let mut raw = MaybeUninit::<spdk_sys::spdk_shim_bdev_info>::zeroed();
         // SAFETY: by this function's contract; `raw` lives across the call, which fills all of it in.

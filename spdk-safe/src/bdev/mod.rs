@@ -13,6 +13,7 @@
 //! | [`list`], [`find`], [`BdevInfo`] | `spdk_for_each_bdev`, and what SPDK says of a bdev |
 //! | [`BdevStats`], [`Histogram`] | `struct spdk_bdev_io_stat`, `struct spdk_histogram_data` |
 //! | [`QosLimits`], [`IoTimeouts`] | `spdk_bdev_set_qos_rate_limits`, `spdk_bdev_set_timeout` |
+//! | [`BdevEvents`] | `spdk_bdev_event_cb_t` |
 //! | [`MallocBdev`] and its like | `create_malloc_disk`, `delete_malloc_disk` and theirs |
 //!
 //! What holds what up (an arrow keeps its target alive; the closing of a descriptor waits for all of it):
@@ -42,6 +43,7 @@ mod claim;
 mod core;
 mod data;
 mod desc;
+mod events;
 mod histogram;
 mod info;
 mod io;
@@ -49,6 +51,7 @@ mod io_types;
 mod lookup;
 mod needs;
 mod op;
+mod open;
 mod payload;
 mod qos;
 mod sequential;
@@ -77,15 +80,17 @@ pub use claim::{
 };
 pub use data::{CompareWrite, IoData, Repeat, WithMetadata};
 pub use desc::{
-    BdevDesc, Claimed, CloseDesc, DescMode, DescState, OpenBdev, Opened, ReadOnly, ReadWrite,
-    SharedDesc, Unclaimed, Writable,
+    BdevDesc, Claimed, CloseDesc, DescMode, DescState, Opened, ReadOnly, ReadWrite, SharedDesc,
+    Unclaimed, Writable,
 };
+pub use events::{BdevEvent, BdevEvents, MediaEvent};
 pub use histogram::{Bucket, Histogram};
 pub use info::{BdevInfo, Dif, DifType, Limits, Zones};
 pub use io::{Io, IoLoop};
 pub use io_types::IoTypes;
 pub use lookup::{find, list};
 pub use op::Outcome;
+pub use open::{OpenBdev, OpenBdevWithin};
 pub use qos::QosLimits;
 pub use sequential::Sequential;
 pub use stats::{BdevStats, ErrorStats, IoStats, ResetStats};

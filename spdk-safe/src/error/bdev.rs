@@ -157,6 +157,14 @@ pub enum OpenError {
         /// What was asked for.
         name: String,
     },
+    /// The bdev did not come in time. Wait longer, or see why it does not come.
+    #[error("there is no bdev named {name:?}, or it is being removed, {} ms on", after.as_millis())]
+    TimedOut {
+        /// What was asked for.
+        name: String,
+        /// How long it was waited for.
+        after: std::time::Duration,
+    },
     /// It is claimed, so it can't be opened for writing. Open it read-only, or delete what uses it.
     #[error(
         "bdev {name:?} is {}; open it read-only, or delete what uses it",

@@ -2,8 +2,7 @@
 
 use std::ffi::CString;
 
-use crate::bdev::Claim;
-use crate::bdev::lookup::Probe;
+use crate::bdev::lookup::look;
 use crate::error::BdevError;
 
 /// Checks that `base` can be opened for writing and claimed, and answers its name, whichever name it was given by. On
@@ -15,37 +14,16 @@ pub(super) fn check_base(name: &str, base: &str) -> Result<CString, BdevError> {
         name: name.to_owned(),
         base: base.to_owned(),
     };
-    // SAFETY: this is the app thread, and the probe is dropped in here.
-    let probe = match unsafe { Probe::open(base, true) } {
-        Ok(probe) => probe,
-        Err(errno) if errno.code() == libc::EPERM => {
-            // SAFETY: this is the app thread; who is claimed can be opened for reading.
-            let claim = unsafe { Probe::open(base, false) }
-                .ok()
-                .and_then(|probe| probe.info().claim);
-            return Err(base_claimed(name, base, claim));
-        }
-        Err(errno) if errno.code() == libc::ENODEV => return Err(no_base()),
-        Err(errno) => {
-            return Err(BdevError::Refused {
-                name: name.to_owned(),
-                errno,
-            });
-        }
-    };
-    // Nobody has claimed what can be opened for writing (B-23).
-    CString::new(probe.info().name).map_err(|_| no_base())
-}
-
-fn base_claimed(name: &str, base: &str, claim: Option<Claim>) -> BdevError {
-    BdevError::BaseClaimed {
-        name: name.to_owned(),
-        base: base.to_owned(),
-        by: claim
-            .as_ref()
-            .map_or("(unknown)", |claim| claim.by.as_str())
-            .to_owned(),
-        claim: claim.map(|claim| claim.kind),
+    // SAFETY: this is the app thread.
+    let info = unsafe { look(base) }.ok_or_else(no_base)?;
+    match info.claim {
+        Some(claim) => Err(BdevError::BaseClaimed {
+            name: name.to_owned(),
+            base: base.to_owned(),
+            by: claim.by,
+            claim: Some(claim.kind),
+        }),
+        None => CString::new(info.name).map_err(|_| no_base()),
     }
 }
 

@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use super::Uuid;
-use super::lookup::Probe;
+use super::lookup::look;
 use super::needs;
 use crate::app::Spdk;
 use crate::error::{BdevError, Errno};
@@ -119,11 +119,9 @@ async fn delete(spdk: &Spdk, name: &str, function: DeleteFn) -> Result<(), BdevE
     let not_found = || BdevError::NotFound {
         name: name.to_owned(),
     };
-    // Its own name, which is the one that the module knows, if it was given by another. What is going can't be opened,
-    // and its module says what it thinks of that.
-    // SAFETY: this is the app thread, and the probe is dropped at once.
-    let own = unsafe { Probe::open(name, false) }.map(|probe| probe.info().name);
-    let own = own.unwrap_or_else(|_| name.to_owned());
+    // Its own name, which is the one that the module knows, if it was given by another.
+    // SAFETY: this is the app thread.
+    let own = unsafe { look(name) }.map_or_else(|| name.to_owned(), |info| info.name);
     let c_name = CString::new(own).map_err(|_| not_found())?;
 
     let deletion = Arc::new(Deletion::default());
@@ -136,14 +134,17 @@ async fn delete(spdk: &Spdk, name: &str, function: DeleteFn) -> Result<(), BdevE
         return Err(not_found());
     }
     let rc = poll_fn(|cx| {
-        let mut state = lock(&deletion.state);
-        match state.0 {
-            Some(rc) => Poll::Ready(rc),
-            None => {
-                state.1 = Some(cx.waker().clone());
-                Poll::Pending
+        // Cloned and dropped without the lock: a waker is somebody's code.
+        let waker = cx.waker().clone();
+        let old = {
+            let mut state = lock(&deletion.state);
+            if let Some(rc) = state.0 {
+                return Poll::Ready(rc);
             }
-        }
+            state.1.replace(waker)
+        };
+        drop(old);
+        Poll::Pending
     })
     .await;
     Errno::check(rc).map_err(|errno| match errno.code() {
