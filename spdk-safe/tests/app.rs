@@ -2,16 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int, c_void};
+use std::future::Future;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use spdk_safe::app::{Builder, yield_now};
-use spdk_safe::bdev::IoChannel;
+use spdk_safe::bdev::{ErrorBdev, Fault, Injection, IoChannel, NullBdev};
 use spdk_safe::error::ThreadError;
 use spdk_safe::module::{BdevModule, BlockDevice, BlockDeviceBuilder, Request};
 use spdk_safe::prelude::*;
@@ -642,4 +644,37 @@ fn too_little_memory_is_an_error_that_says_so() {
         assert!(matches!(error, AppError::TooLittleMemory { .. }), "{error}");
         assert!(error.to_string().contains(".memory("), "{error}");
     });
+}
+
+#[test]
+fn d8_io_that_an_error_bdev_holds_back_does_not_keep_the_app_from_ending() {
+    in_process(
+        "d8_io_that_an_error_bdev_holds_back_does_not_keep_the_app_from_ending",
+        || {
+            let held = Rc::new(RefCell::new(None));
+            let slot = Rc::clone(&held);
+            app()
+                .run(async move |spdk| {
+                    NullBdev::builder("base")
+                        .blocks(8)
+                        .create(&spdk)
+                        .await
+                        .unwrap();
+                    let name = ErrorBdev::on("base").create(&spdk).await.unwrap();
+                    ErrorBdev::inject(&spdk, &name, Injection::new(Fault::Hold)).unwrap();
+                    let desc = BdevDesc::open(&spdk, &name).read_write().unwrap();
+                    let ch = desc.channel().unwrap();
+                    let mut io = Box::pin(ch.read(Lba(0), desc.alloc(Blocks(1)).unwrap()));
+                    let mut cx = Context::from_waker(Waker::noop());
+                    assert!(io.as_mut().poll(&mut cx).is_pending());
+                    // One is let go of, one is leaked in flight.
+                    let mut leaked = Box::pin(ch.read(Lba(0), desc.alloc(Blocks(1)).unwrap()));
+                    assert!(leaked.as_mut().poll(&mut cx).is_pending());
+                    std::mem::forget((leaked, desc));
+                    slot.replace(Some((io, ch)));
+                })
+                .unwrap();
+            drop(held.take());
+        },
+    );
 }
