@@ -10,7 +10,7 @@ use futures_util::future::{join, join_all};
 use spdk_safe::app::yield_now;
 use spdk_safe::bdev::{
     self, AioBdev, DelayBdev, DifType, ErrorBdev, Fault, Injection, Latency, NullBdev,
-    PassthruBdev, Uuid,
+    PassthruBdev, QosLimits, Uuid,
 };
 use spdk_safe::error::{BdevError, NvmeStatus};
 use spdk_safe::prelude::*;
@@ -923,5 +923,30 @@ fn b52_resets_that_meet_the_end_of_another_one_are_done_in_turn() {
         join_all(resets).await;
         drop((ch, other, first, second));
         MallocBdev::delete(&spdk, "resets").await.unwrap();
+    });
+}
+
+#[test]
+fn a_look_at_a_bdev_with_qos_limits_does_not_keep_it_from_going() {
+    SPDK.run(async |spdk| {
+        for _ in 0..10 {
+            malloc(&spdk, "limited").await;
+            let desc = BdevDesc::open(&spdk, "limited").read_write().unwrap();
+            let limits = QosLimits {
+                rw_ios_per_sec: Some(10_000),
+                ..QosLimits::NONE
+            };
+            desc.set_qos_limits(limits).await.unwrap();
+            desc.close().await;
+            // The limits stay, and the first descriptor would set off a walk over the channels.
+            assert!(bdev::find(&spdk, "limited").unwrap().is_some());
+            assert!(
+                bdev::list(&spdk)
+                    .unwrap()
+                    .iter()
+                    .any(|bdev| bdev.name == "limited")
+            );
+            MallocBdev::delete(&spdk, "limited").await.unwrap();
+        }
     });
 }
