@@ -65,6 +65,8 @@ pub mod test;
 pub mod thread;
 
 #[cfg(feature = "spdk")]
+pub use error::Error;
+#[cfg(feature = "spdk")]
 pub use panic::contained_panics;
 
 /// What most programs need.
