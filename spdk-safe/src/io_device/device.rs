@@ -11,6 +11,7 @@ use super::core::Core;
 use super::{DeviceChannel, ForEachChannel, IoDevice};
 use crate::app::Spdk;
 use crate::error::{DeviceChannelError, IoDeviceError};
+use crate::thread::Travels;
 
 /// Registers `device` (`spdk_io_device_register`). The name is for SPDK's log, and need not be unique.
 ///
@@ -58,8 +59,8 @@ impl<D: IoDevice> RegisteredIoDevice<D> {
     /// As [`SharedIoDevice::for_each_channel`].
     pub fn for_each_channel<F, E>(&self, closure: F) -> ForEachChannel<E>
     where
-        F: FnMut(&D::Channel) -> Result<(), E> + Send + 'static,
-        E: Send + 'static,
+        F: FnMut(&D::Channel) -> Result<(), E> + Travels + 'static,
+        E: Travels + 'static,
     {
         self.0.for_each_channel(closure)
     }
@@ -114,8 +115,8 @@ impl<D: IoDevice> SharedIoDevice<D> {
     /// [`ForEachError`](crate::error::ForEachError).
     pub fn for_each_channel<F, E>(&self, closure: F) -> ForEachChannel<E>
     where
-        F: FnMut(&D::Channel) -> Result<(), E> + Send + 'static,
-        E: Send + 'static,
+        F: FnMut(&D::Channel) -> Result<(), E> + Travels + 'static,
+        E: Travels + 'static,
     {
         ForEachChannel::begin(&self.core, closure)
     }

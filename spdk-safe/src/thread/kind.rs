@@ -10,6 +10,11 @@ mod sealed {
 pub trait ThreadKind: sealed::Sealed + 'static {}
 
 /// A kind of thread that may be moved to another core, or may be of such a kind.
+#[diagnostic::on_unimplemented(
+    message = "this thread stays on its core",
+    label = "needs a thread that may be moved",
+    note = "make one with `Thread::builder(name).migratable(cores)`; its tasks must be `Send`"
+)]
 pub trait MayMove: ThreadKind {}
 
 /// A thread on one core, for as long as it lives: SPDK's scheduler never moves it. Its tasks need not be `Send`, and

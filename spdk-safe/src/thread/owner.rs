@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::builder::ThreadBuilder;
 use super::cores::Cores;
 use super::handle::{Exited, ThreadHandle};
-use super::kind::{Migratable, Pinned, ThreadKind};
+use super::kind::{MayMove, Pinned, ThreadKind};
 use crate::error::{Errno, SetCoresError};
 
 /// An SPDK thread of ours (`struct spdk_thread`), the half that owns it: there is one, and with it the thread goes.
@@ -64,16 +64,17 @@ impl<K: ThreadKind> Thread<K> {
     pub fn exit(self) -> Exited {
         Exited::new(Arc::clone(self.handle.shared()))
     }
-}
 
-impl Thread<Migratable> {
     /// Gives the thread other cores, to one of which it moves (`spdk_thread_set_cpumask`). Its tasks and messages go
     /// along.
     ///
     /// # Errors
     ///
     /// [`SetCoresError`].
-    pub async fn set_cores(&self, cores: Cores) -> Result<(), SetCoresError> {
+    pub async fn set_cores(&self, cores: Cores) -> Result<(), SetCoresError>
+    where
+        K: MayMove,
+    {
         cores.check_reactors()?;
         let set = move || {
             let cores = cores.numbers();
