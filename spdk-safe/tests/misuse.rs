@@ -198,7 +198,9 @@ fn i4_memory_for_blocks_of_another_size_is_refused_or_covers_what_it_covers() {
         let large = disk(&spdk, "i4-4096", 4096).await;
         let (of_small, of_large) = (small.channel().unwrap(), large.channel().unwrap());
         // Seven small blocks are no large one; as many bytes as eight are.
-        let (result, buf) = of_large.write(Lba(0), small.alloc(Blocks(7)).unwrap()).await;
+        let (result, buf) = of_large
+            .write(Lba(0), small.alloc(Blocks(7)).unwrap())
+            .await;
         let refused = IoError::Length {
             io: IoType::Write,
             lba: Lba(0),
@@ -223,7 +225,11 @@ fn i4_memory_for_blocks_of_another_size_is_refused_or_covers_what_it_covers() {
 #[test]
 fn i6_what_a_bdev_does_not_do_is_an_error_before_spdk_sees_it() {
     SPDK.run(async |spdk| {
-        NullBdev::builder("i6").blocks(64).create(&spdk).await.unwrap();
+        NullBdev::builder("i6")
+            .blocks(64)
+            .create(&spdk)
+            .await
+            .unwrap();
         let desc = BdevDesc::open(&spdk, "i6").read_write().unwrap();
         let ch = desc.channel().unwrap();
         let (before, mut refused) = (Calls::so_far(), Vec::new());
@@ -292,10 +298,12 @@ fn i11_what_a_callback_has_captured_may_do_io_and_panic_when_it_is_dropped() {
     impl Drop for Last {
         fn drop(&mut self) {
             let done = Rc::clone(&self.1);
-            let start = self.0.write_then(Lba(1), vec![5_u8; 512], move |result, _| {
-                result.unwrap();
-                done.set(true);
-            });
+            let start = self
+                .0
+                .write_then(Lba(1), vec![5_u8; 512], move |result, _| {
+                    result.unwrap();
+                    done.set(true);
+                });
             start.unwrap();
             panic!("on purpose");
         }

@@ -12,15 +12,14 @@ use super::channel_core::ChannelCore;
 use super::io::Io;
 use super::op::{Ask, Op};
 use crate::error::{IoError, IoType};
-use crate::thread::ThreadBound;
+use crate::thread::Bound;
 use crate::units::Lba;
 
 /// I/Os of one channel that are to be aborted together: [`IoChannel::batch`](super::IoChannel::batch) makes one, and
 /// [`Io::in_batch`] adds to it.
 #[must_use = "add I/O to it with `in_batch`"]
 pub struct Batch {
-    core: Rc<BatchCore>,
-    _bound: ThreadBound,
+    core: Bound<Rc<BatchCore>>,
 }
 
 /// # Invariants
@@ -45,11 +44,10 @@ pub struct Aborts {
 impl Batch {
     pub(super) fn new(channel: &Rc<ChannelCore>) -> Self {
         Self {
-            core: Rc::new(BatchCore {
+            core: Bound::new(Rc::new(BatchCore {
                 channel: Rc::clone(channel),
                 members: RefCell::default(),
-            }),
-            _bound: ThreadBound::new(),
+            })),
         }
     }
 

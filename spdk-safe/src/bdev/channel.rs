@@ -18,7 +18,7 @@ use super::zcopy::Zcopy;
 use super::{BdevInfo, ReadOnly};
 use crate::env::{AllocError, DmaBuf, UninitDmaBuf};
 use crate::error::{ChannelError, IoError, IoType};
-use crate::thread::ThreadBound;
+use crate::thread::Bound;
 use crate::units::{Blocks, Lba};
 
 /// A channel to a bdev (`struct spdk_io_channel`), on the SPDK thread that got it.
@@ -31,8 +31,7 @@ use crate::units::{Blocks, Lba};
 /// the [`IoError`].
 #[must_use = "dropping a channel puts it back"]
 pub struct IoChannel<M: DescMode = ReadOnly> {
-    _bound: ThreadBound,
-    core: Rc<ChannelCore>,
+    core: Bound<Rc<ChannelCore>>,
     _mode: PhantomData<M>,
 }
 
@@ -40,9 +39,8 @@ impl<M: DescMode> IoChannel<M> {
     /// Gets the channel of the current SPDK thread.
     pub(super) fn open(desc: &Arc<DescCore>) -> Result<Self, ChannelError> {
         Ok(Self {
-            core: ChannelCore::open(desc)?,
+            core: Bound::new(ChannelCore::open(desc)?),
             _mode: PhantomData,
-            _bound: ThreadBound::new(),
         })
     }
 

@@ -13,7 +13,7 @@ use super::channel_core::ChannelCore;
 use super::data::{IoData, Repeat};
 use super::op::{Ask, Flight, Outcome};
 use crate::error::IoError;
-use crate::thread::ThreadBound;
+use crate::thread::Bound;
 use crate::units::Lba;
 
 /// An I/O; resolves to its result, and to the data that it owned beside it.
@@ -28,9 +28,8 @@ use crate::units::Lba;
 /// | nothing | `Result<R, IoError>` |
 #[must_use = "an I/O does nothing until it is awaited"]
 pub struct Io<C = (), R = ()> {
-    _bound: ThreadBound,
     /// `None` once it was ready.
-    flight: Option<Flight<C>>,
+    flight: Bound<Option<Flight<C>>>,
     _found: PhantomData<fn() -> R>,
 }
 
@@ -38,8 +37,7 @@ impl<C: IoData, R: Outcome> Io<C, R> {
     #[inline]
     pub(super) fn new(channel: &Rc<ChannelCore>, ask: Ask, data: C) -> Self {
         Self {
-            _bound: ThreadBound::new(),
-            flight: Some(Flight::new(channel, ask, data)),
+            flight: Bound::new(Some(Flight::new(channel, ask, data))),
             _found: PhantomData,
         }
     }
@@ -55,8 +53,7 @@ where
     pub(super) fn repeat(channel: &Rc<ChannelCore>, ask: Ask, data: B, step: F) -> Self {
         let flight = Flight::new(channel, ask, Repeat { data, step }).repeat();
         Self {
-            _bound: ThreadBound::new(),
-            flight: Some(flight),
+            flight: Bound::new(Some(flight)),
             _found: PhantomData,
         }
     }
@@ -65,7 +62,7 @@ where
 impl<C, R> Io<C, R> {
     /// Makes it one of those that `batch` can abort.
     pub fn in_batch(self, batch: &Batch) -> Self {
-        if let Some(flight) = &self.flight {
+        if let Some(flight) = &*self.flight {
             batch.add(flight.slot());
         }
         self
@@ -88,7 +85,7 @@ impl<C: IoData, R: Outcome> Future for Io<C, R> {
     /// When polled again after it was ready.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(flight) = &self.flight else {
+        let Some(flight) = &*self.flight else {
             panic!("an I/O was polled after it had finished");
         };
         if !flight.poll(cx.waker()) {

@@ -24,7 +24,7 @@ use super::op::{Ended, Found, status_of};
 use crate::calls::{self, Call};
 use crate::error::{Errno, IoError, IoType};
 use crate::panic::contain;
-use crate::thread::ThreadBound;
+use crate::thread::Bound;
 use crate::units::{Blocks, Bytes, Lba};
 
 /// A range of a bdev, in the bdev's own memory.
@@ -34,8 +34,7 @@ use crate::units::{Blocks, Bytes, Lba};
 /// can. When the bdev is removed it ends by itself, and each call is a clean error.
 #[must_use = "commit it, or what was changed is discarded"]
 pub struct Zcopy {
-    core: Rc<RegionCore>,
-    _bound: ThreadBound,
+    core: Bound<Rc<RegionCore>>,
 }
 
 /// # Invariants
@@ -66,8 +65,7 @@ impl Found for Zcopy {
             core.revoke();
         }
         Self {
-            core,
-            _bound: ThreadBound::new(),
+            core: Bound::new(core),
         }
     }
 }

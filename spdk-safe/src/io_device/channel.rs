@@ -12,7 +12,7 @@ use super::core::Core;
 use crate::error::DeviceChannelError;
 use crate::panic::contain;
 use crate::thread::registry::{self, Held};
-use crate::thread::{Home, ThreadBound};
+use crate::thread::{Bound, Home};
 
 /// Said when SPDK's scheduler has moved a thread that has a channel (design rule 2).
 pub(super) const MOVED: &str =
@@ -25,10 +25,9 @@ pub(super) const MOVED: &str =
 /// be dropped anywhere: elsewhere than on its SPDK thread it travels home.
 #[must_use = "dropping a channel puts it back"]
 pub struct DeviceChannel<D: IoDevice> {
-    core: Rc<ChannelCore<D>>,
+    core: Bound<Rc<ChannelCore<D>>>,
     /// Of `core` when this was got: if that has a later one, this was put already.
     epoch: u64,
-    _bound: ThreadBound,
 }
 
 impl<D: IoDevice> DeviceChannel<D> {
@@ -56,8 +55,7 @@ impl<D: IoDevice> DeviceChannel<D> {
         core.gets.set(core.gets.get() + 1);
         Ok(Self {
             epoch: core.epoch.get(),
-            core,
-            _bound: ThreadBound::new(),
+            core: Bound::new(core),
         })
     }
 

@@ -23,6 +23,7 @@
 //! | `app_thread` | the app thread, and messages to it |
 
 pub(crate) mod app_thread;
+mod bound;
 mod builder;
 mod cores;
 mod for_each;
@@ -48,6 +49,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 
+pub(crate) use bound::Bound;
 pub use builder::ThreadBuilder;
 pub use cores::Cores;
 pub use for_each::for_each_thread;

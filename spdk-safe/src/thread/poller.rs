@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::registry::{self, Held};
-use super::{Home, ThreadBound};
+use super::{Bound, Home};
 use crate::error::ThreadError;
 use crate::panic::contain;
 
@@ -30,8 +30,7 @@ pub enum PollerStatus {
 /// run again.
 #[must_use = "a poller runs until it is dropped"]
 pub struct Poller {
-    inner: Rc<Inner>,
-    _bound: ThreadBound,
+    inner: Bound<Rc<Inner>>,
 }
 
 /// # Invariants
@@ -126,8 +125,7 @@ impl Poller {
         // INVARIANT: SPDK has `ctx` now.
         inner.raw.set(raw);
         Ok(Self {
-            inner,
-            _bound: ThreadBound::new(),
+            inner: Bound::new(inner),
         })
     }
 

@@ -32,3 +32,10 @@ async fn unwritten_until_it_was_read_into(ch: &IoChannel) -> Option<u8> {
     result.ok()?;
     buf.into_filled().ok()?.first().copied()
 }
+
+fn callback_owns_what_it_uses(ch: &IoChannel, buf: DmaBuf) {
+    let done = std::rc::Rc::new(std::cell::Cell::new(false));
+    let said = std::rc::Rc::clone(&done);
+    let started = ch.read_then(Lba(0), buf, move |result, _| said.set(result.is_ok()));
+    assert!(started.is_ok() || !done.get());
+}

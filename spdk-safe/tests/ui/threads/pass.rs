@@ -2,7 +2,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use spdk_safe::bdev::SharedDesc;
+use spdk_safe::app::OwnLoop;
+use spdk_safe::bdev::{SharedDesc, Zcopy};
+use spdk_safe::io_device::{IoDevice, SharedIoDevice};
 use spdk_safe::module::{BlockDevice, Request};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
@@ -72,4 +74,24 @@ async fn tasks_go_along(thread: &Thread<Migratable>, any: ThreadHandle) {
         let _ = pinned.spawn(|| std::future::ready(())).await;
     }
     let _ = any.spawn(task).await;
+}
+
+fn a_loop_is_polled_beside_what_it_runs(own: &mut OwnLoop) -> bool {
+    own.block_on(async {});
+    own.poll()
+}
+
+async fn zero_copy_stays(region: Zcopy) {
+    let _ = region.commit().await;
+}
+
+async fn visitor_takes_what_may_travel<D: IoDevice<Channel = u64>>(device: SharedIoDevice<D>) {
+    drop(device.channel());
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let sum = std::sync::Arc::clone(&seen);
+    let visit = device.for_each_channel(move |count| {
+        sum.fetch_add(*count, std::sync::atomic::Ordering::Relaxed);
+        Ok::<_, ()>(())
+    });
+    let _ = visit.await;
 }
