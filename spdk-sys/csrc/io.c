@@ -3,6 +3,7 @@
 
 #include <spdk/bdev.h>
 #include <spdk/bdev_module.h>
+#include <spdk/env.h>
 #include <spdk/nvme_spec.h>
 #include <spdk/scsi_spec.h>
 
@@ -17,6 +18,28 @@ spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *
 	entry->cb_arg = cb_arg;
 #if SINCE(25, 9)
 	entry->dep_unblock = unblocks;
+#endif
+}
+
+bool
+spdk_shim_bdev_io_pool_is_short(void)
+{
+#if SINCE(23, 1)
+	return false;
+#else
+	struct spdk_bdev_opts opts;
+	struct spdk_mempool *pool;
+	char name[32];
+
+	memset(&opts, 0, sizeof(opts));
+#if SINCE(21, 1)
+	spdk_bdev_get_opts(&opts, sizeof(opts));
+#else
+	spdk_bdev_get_opts(&opts);
+#endif
+	snprintf(name, sizeof(name), "bdev_io_%d", getpid());
+	pool = spdk_mempool_lookup(name);
+	return pool != NULL && spdk_mempool_count(pool) < opts.bdev_io_cache_size;
 #endif
 }
 

@@ -12,6 +12,12 @@
 void spdk_shim_io_wait_init(struct spdk_bdev_io_wait_entry *entry, struct spdk_bdev *bdev,
 			    spdk_bdev_io_wait_cb cb_fn, void *cb_arg, bool unblocks);
 
+/*
+ * Whether the pool of I/Os has too few for a thread's first channel. Before 23.01 SPDK does not look, and crashes on
+ * the first that is missing; later ones give no channel.
+ */
+bool spdk_shim_bdev_io_pool_is_short(void);
+
 /* 23.01 and newer, else -ENOTSUP. */
 int spdk_shim_bdev_copy(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch, uint64_t dst, uint64_t src,
 			uint64_t num_blocks, spdk_bdev_io_completion_cb cb, void *cb_arg);

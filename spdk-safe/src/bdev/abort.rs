@@ -68,7 +68,7 @@ impl Batch {
         members.iter().filter(flying).count()
     }
 
-    /// Aborts all that are in flight now. Each I/O ends by its own future as well: as aborted
+    /// Aborts all that are in flight now: of a loop the I/O that is in flight, whose step is told and may go on. Each I/O ends by its own future as well: as aborted
     /// ([`IoError::is_aborted`]), or as done, if the abort came too late.
     ///
     /// # Errors
@@ -92,7 +92,8 @@ impl Batch {
                 } else if op.is_submitted() {
                     asked.push((slot, generation));
                 }
-                op.is_new()
+                // A loop goes on, and can be aborted again.
+                op.is_new() || op.is_loop()
             });
         if aborts.given_up != 0 {
             self.core.channel.waits.sweep();

@@ -36,6 +36,8 @@ use crate::module::RequestData;
 ///   moved, but clones of it may be;
 /// - if the type is [`IoBufMut`], nobody else reads or writes it.
 ///
+/// No method may panic: some are called where a panic ends the process.
+///
 /// Implementing it for a type whose memory is freed elsewhere, `struct Window(*mut u8, usize)` for example, lets safe
 /// code free what a device writes.
 #[diagnostic::on_unimplemented(

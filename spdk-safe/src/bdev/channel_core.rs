@@ -107,6 +107,12 @@ impl ChannelCore {
                 name: desc.info.name.clone(),
             });
         }
+        // SAFETY: only counts.
+        if !WaitQueues::exist(home) && unsafe { spdk_sys::spdk_shim_bdev_io_pool_is_short() } {
+            return Err(ChannelError::Refused {
+                name: desc.info.name.clone(),
+            });
+        }
         let slot = Arc::new(AtomicPtr::new(ptr::null_mut()));
         let link = |id| ChannelLink {
             id,
@@ -274,6 +280,8 @@ impl Held for ChannelCore {
         for region in regions.iter().filter_map(Weak::upgrade) {
             region.revoke();
         }
+        // What waits for memory would keep the channel until there is some.
+        self.waits.sweep();
         self.put_if_idle();
     }
 

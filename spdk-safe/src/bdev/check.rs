@@ -18,6 +18,7 @@ pub(super) fn check_plain(
 ) -> Option<Blocks> {
     let blocks = channel.blocks_of(len as u64)?;
     let is_plain = matches!(io, IoType::Read | IoType::Write)
+        && channel.supports(io)
         && len != 0
         && base.addr() & (channel.align - 1) == 0
         && lba.fits(blocks, channel.desc.num_blocks());

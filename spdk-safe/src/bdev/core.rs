@@ -79,7 +79,7 @@ struct State {
     /// Whether it looks for slow I/O.
     watch: Watch,
     /// Woken when the descriptor is closed.
-    closing: Vec<Waker>,
+    closing: Vec<(u64, Waker)>,
 }
 
 impl State {
@@ -270,7 +270,11 @@ impl DescCore {
         app_thread::check()?;
         let mut all = Vec::new();
         // Read each time: closed, there are none.
-        while let Some(raw) = self.state().raw {
+        loop {
+            let raw = self.state().raw;
+            let Some(raw) = raw else {
+                break;
+            };
             let mut some = [spdk_sys::spdk_bdev_media_event {
                 offset: 0,
                 num_blocks: 0,
@@ -383,16 +387,16 @@ impl DescCore {
         self.happened.removed();
     }
 
-    /// Has `waker` woken when the descriptor is closed; `true` if it is already.
-    pub(super) fn poll_closed(&self, waker: &Waker) -> bool {
+    /// Somebody who may wait until the descriptor is closed.
+    pub(super) fn waiter(self: &Arc<Self>) -> CloseWaiter {
         let mut state = self.state();
-        if state.raw.is_none() {
-            return true;
+        let id = state.next_link;
+        state.next_link += 1;
+        drop(state);
+        CloseWaiter {
+            core: Arc::clone(self),
+            id,
         }
-        if !state.closing.iter().any(|have| have.will_wake(waker)) {
-            state.closing.push(waker.clone());
-        }
-        false
     }
 
     /// Closes the descriptor if nothing needs it any more.
@@ -442,12 +446,50 @@ impl DescCore {
         // SAFETY: taken out of the state, so this happens once; on the thread that opened it, with no channel left,
         // and so with no I/O in flight (B-05).
         unsafe { spdk_sys::spdk_bdev_close(raw.as_ptr()) };
-        wake_all(wakers);
+        wake_all(wakers.into_iter().map(|(_, waker)| waker).collect());
         self.happened.closed();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+/// Waits until a descriptor is closed. It has one waker at most in the list, and takes it along.
+pub(super) struct CloseWaiter {
+    pub(super) core: Arc<DescCore>,
+    id: u64,
+}
+
+impl CloseWaiter {
+    /// Has `waker` woken when the descriptor is closed; `true` if it is already.
+    pub(super) fn poll(&self, waker: &Waker) -> bool {
+        // Cloned, and the last one dropped, while nothing is locked: a waker is somebody's code.
+        let waker = waker.clone();
+        let mut state = self.core.state();
+        let is_closed = state.raw.is_none();
+        let mine = state.closing.iter_mut().find(|(id, _)| *id == self.id);
+        let unused = match mine {
+            _ if is_closed => Some(waker),
+            Some((_, have)) => Some(std::mem::replace(have, waker)),
+            None => {
+                state.closing.push((self.id, waker));
+                None
+            }
+        };
+        drop(state);
+        drop(unused);
+        is_closed
+    }
+}
+
+impl Drop for CloseWaiter {
+    fn drop(&mut self) {
+        let mut state = self.core.state();
+        let at = state.closing.iter().position(|(id, _)| *id == self.id);
+        let mine = at.map(|at| state.closing.swap_remove(at));
+        drop(state);
+        drop(mine);
     }
 }
 

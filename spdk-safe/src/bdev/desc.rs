@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::claim::{ClaimAs, ExclusiveWrite};
-use super::core::DescCore;
+use super::core::{CloseWaiter, DescCore};
 use super::events::{BdevEvents, MediaEvent};
 use super::{BdevInfo, IoChannel, OpenBdev};
 use crate::app::Spdk;
@@ -191,7 +191,7 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     /// Dropping it closes it as well, without a way to wait.
     pub fn close(self) -> CloseDesc {
         CloseDesc {
-            core: Arc::clone(&self.hold.0),
+            waiter: self.hold.0.waiter(),
             _bound: ThreadBound::new(),
         }
     }
@@ -294,7 +294,7 @@ impl<M: DescMode> SharedDesc<M> {
 #[derive(Debug)]
 #[must_use = "await it to know when the descriptor is closed"]
 pub struct CloseDesc {
-    core: Arc<DescCore>,
+    waiter: CloseWaiter,
     _bound: ThreadBound,
 }
 
@@ -302,7 +302,7 @@ impl Future for CloseDesc {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.core.poll_closed(cx.waker()) {
+        if self.waiter.poll(cx.waker()) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -358,5 +358,11 @@ impl fmt::Debug for DescCore {
             .field("bdev", &self.info.name)
             .field("removed", &self.is_removed())
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CloseWaiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
     }
 }

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::call::{Ticket, removed};
+use super::core::CloseWaiter;
 use super::core::DescCore;
 use super::stats::duration;
 use super::{BdevDesc, DescMode, DescState};
@@ -54,6 +55,7 @@ pub struct SlowIo {
 #[must_use = "call `next` for the reports; dropping it ends them"]
 pub struct IoTimeouts {
     desc: Arc<DescCore>,
+    closed: CloseWaiter,
     sink: Arc<Sink>,
     key: usize,
     _bound: ThreadBound,
@@ -105,6 +107,7 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
         // INVARIANT: the descriptor is being watched, for this one.
         let timeouts = IoTimeouts {
             desc: Arc::clone(desc),
+            closed: desc.waiter(),
             sink,
             key,
             _bound: ThreadBound::new(),
@@ -151,7 +154,7 @@ impl IoTimeouts {
             queue.waker.replace(waker)
         };
         drop(last);
-        match self.desc.poll_closed(cx.waker()) {
+        match self.closed.poll(cx.waker()) {
             true => Poll::Ready(None),
             false => Poll::Pending,
         }

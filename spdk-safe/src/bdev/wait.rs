@@ -11,7 +11,9 @@
 //!   everything else ─────────► ops ─┴──► submit again, until -ENOMEM
 //! ```
 //!
-//! SPDK knows of a queue through one wait entry, which belongs to the queue: the queue is then *armed*.
+//! SPDK knows of a queue through one wait entry, which belongs to the queue: the queue is then *armed*. SPDK can't take
+//! the entry back, so the channel that it was armed with stays until a `spdk_bdev_io` comes free on its thread, also
+//! when its bdev goes meanwhile. What else waits on a channel that goes is ended at once.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
@@ -64,6 +66,14 @@ impl WaitQueues {
                     list.push((home, Rc::downgrade(&queues)));
                     queues
                 })
+        })
+    }
+
+    /// Whether `home` has some: then it has a channel, and with it SPDK's cache of `spdk_bdev_io`s.
+    pub(super) fn exist(home: Home) -> bool {
+        QUEUES.with_borrow(|list| {
+            list.iter()
+                .any(|(have, queues)| *have == home && queues.strong_count() != 0)
         })
     }
 

@@ -50,20 +50,9 @@ pub(super) struct RegionCore {
 
 impl Found for Zcopy {
     fn of(Ended(op): Ended<'_>) -> Self {
-        let channel = op.channel();
-        // The operation is over; its memory still counts.
-        channel.begin_io();
-        // INVARIANT: it was started, and whoever takes it out of the slot has to end it.
-        let core = Rc::new(RegionCore {
-            io: Cell::new(op.take_kept()),
-            lba: op.lba(),
-            blocks: op.blocks(),
-            channel: Rc::clone(&channel),
-        });
-        channel.add_region(&core);
-        if channel.is_revoked() {
-            core.revoke();
-        }
+        let core = op
+            .take_kept()
+            .unwrap_or_else(|| unreachable!("it ended well"));
         Self {
             core: Bound::new(core),
         }
@@ -104,8 +93,8 @@ impl Zcopy {
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) -> Result<(), IoError> {
         let mut done = 0;
         self.walk(offset, into.len(), &mut |at, len| {
-            // SAFETY: `walk` gives memory of the region; `into` has this many bytes from `done` on.
-            unsafe { racy_copy(at, into[done..].as_mut_ptr(), len) };
+            // SAFETY: `walk` gives memory of the region; `into` has this many bytes from `done` on, and is ours.
+            unsafe { racy_copy(at, into[done..].as_mut_ptr(), len, Shared::From) };
             done += len;
         })
     }
@@ -119,7 +108,7 @@ impl Zcopy {
         let mut done = 0;
         self.walk(offset, from.len(), &mut |at, len| {
             // SAFETY: as in `copy_out`, the other way.
-            unsafe { racy_copy(from[done..].as_ptr(), at, len) };
+            unsafe { racy_copy(from[done..].as_ptr(), at, len, Shared::To) };
             done += len;
         })
     }
@@ -215,6 +204,29 @@ impl Zcopy {
 }
 
 impl RegionCore {
+    /// Of a zero-copy that has just been started, before its completion is counted: on its channel's thread.
+    pub(super) fn new(
+        channel: Rc<ChannelCore>,
+        io: *mut spdk_sys::spdk_bdev_io,
+        lba: Lba,
+        blocks: Blocks,
+    ) -> Rc<Self> {
+        // The operation is over; its memory still counts.
+        channel.begin_io();
+        // INVARIANT: it was started, and is counted.
+        let core = Rc::new(Self {
+            io: Cell::new(io),
+            lba,
+            blocks,
+            channel: Rc::clone(&channel),
+        });
+        channel.add_region(&core);
+        if channel.is_revoked() {
+            core.revoke();
+        }
+        core
+    }
+
     /// The channel goes: ends it, whoever holds it. On the channel's thread.
     pub(super) fn revoke(&self) {
         let io = self.io.replace(ptr::null_mut());
@@ -251,7 +263,7 @@ impl Drop for RegionCore {
 }
 
 /// Ends a zero-copy that nobody wants. On the channel's thread.
-pub(super) fn discard(channel: Rc<ChannelCore>, io: *mut spdk_sys::spdk_bdev_io) {
+fn discard(channel: Rc<ChannelCore>, io: *mut spdk_sys::spdk_bdev_io) {
     channel.begin_io();
     let ending = Ending {
         region: None,
@@ -326,32 +338,51 @@ unsafe extern "C" fn ended_callback(
     });
 }
 
-/// Copies memory that others may change meanwhile: word by word, where the addresses allow it, and else by bytes.
+/// Which side of a copy others may change meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    From,
+    To,
+}
+
+/// Copies from or to memory that others may change meanwhile: word by word, where the addresses allow it, and else by
+/// bytes.
 ///
 /// # Safety
 ///
-/// Both are valid for `len` bytes; one of them may be written by others at any time.
-unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize) {
+/// Both are valid for `len` bytes, and do not overlap; the side that is not `shared` is the caller's alone.
+unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize, shared: Shared) {
     const WORD: usize = size_of::<usize>();
     let mut done = 0;
     if from.addr() % WORD == to.addr() % WORD {
         while done < len && (from.addr() + done) % WORD != 0 {
             // SAFETY: within `len`.
-            unsafe { copy_byte(from, to, done) };
+            unsafe { copy_byte(from, to, done, shared) };
             done += 1;
         }
         while len - done >= WORD {
-            // SAFETY: aligned, within `len`. An atomic may be on memory that C writes.
-            let word =
-                unsafe { &*from.wrapping_add(done).cast::<AtomicUsize>() }.load(Ordering::Relaxed);
-            // SAFETY: as above.
-            unsafe { &*to.wrapping_add(done).cast::<AtomicUsize>() }.store(word, Ordering::Relaxed);
+            let from = from.wrapping_add(done).cast::<usize>();
+            let to = to.wrapping_add(done).cast::<usize>();
+            let word = match shared {
+                // SAFETY: aligned, within `len`. An atomic may be on memory that C writes.
+                Shared::From => unsafe { &*from.cast::<AtomicUsize>() }.load(Ordering::Relaxed),
+                // SAFETY: aligned, within `len`, and nobody writes it.
+                Shared::To => unsafe { from.read() },
+            };
+            match shared {
+                // SAFETY: as above, and ours.
+                Shared::From => unsafe { to.write(word) },
+                Shared::To => {
+                    // SAFETY: as above.
+                    unsafe { &*to.cast::<AtomicUsize>() }.store(word, Ordering::Relaxed);
+                }
+            }
             done += WORD;
         }
     }
     while done < len {
         // SAFETY: within `len`.
-        unsafe { copy_byte(from, to, done) };
+        unsafe { copy_byte(from, to, done, shared) };
         done += 1;
     }
 }
@@ -359,11 +390,22 @@ unsafe fn racy_copy(from: *const u8, to: *mut u8, len: usize) {
 /// # Safety
 ///
 /// As [`racy_copy`], for the byte at `at`.
-unsafe fn copy_byte(from: *const u8, to: *mut u8, at: usize) {
-    // SAFETY: by this function's contract.
-    let byte = unsafe { &*from.wrapping_add(at).cast::<AtomicU8>() }.load(Ordering::Relaxed);
-    // SAFETY: as above.
-    unsafe { &*to.wrapping_add(at).cast::<AtomicU8>() }.store(byte, Ordering::Relaxed);
+unsafe fn copy_byte(from: *const u8, to: *mut u8, at: usize, shared: Shared) {
+    let (from, to) = (from.wrapping_add(at), to.wrapping_add(at));
+    match shared {
+        Shared::From => {
+            // SAFETY: by this function's contract.
+            let byte = unsafe { &*from.cast::<AtomicU8>() }.load(Ordering::Relaxed);
+            // SAFETY: as above.
+            unsafe { to.write(byte) };
+        }
+        Shared::To => {
+            // SAFETY: as above.
+            let byte = unsafe { from.read() };
+            // SAFETY: as above.
+            unsafe { &*to.cast::<AtomicU8>() }.store(byte, Ordering::Relaxed);
+        }
+    }
 }
 
 impl fmt::Debug for Zcopy {

@@ -129,8 +129,8 @@ pub(super) struct Op {
     metadata: Cell<*mut c_void>,
     /// What a seek found.
     found: Cell<u64>,
-    /// Of a zero-copy that is done: its `spdk_bdev_io`, which is not freed yet.
-    kept: Cell<*mut spdk_sys::spdk_bdev_io>,
+    /// Of a zero-copy that is done: its memory, which counts as outstanding.
+    kept: Cell<Option<Rc<zcopy::RegionCore>>>,
     /// Ours alone, since some modules change it in place while the I/O runs (B-41). Keeps its capacity.
     iovs: UnsafeCell<Vec<libc::iovec>>,
     /// The next idle slot of the channel.
@@ -161,7 +161,7 @@ impl Op {
             second: Cell::new(0),
             metadata: Cell::new(ptr::null_mut()),
             found: Cell::new(0),
-            kept: Cell::new(ptr::null_mut()),
+            kept: Cell::new(None),
             iovs: UnsafeCell::new(Vec::new()),
             next: Cell::new(None),
         }
@@ -242,9 +242,9 @@ impl Op {
         self.found.get()
     }
 
-    /// Of a zero-copy that is done: who takes it has to end it.
-    pub(super) fn take_kept(&self) -> *mut spdk_sys::spdk_bdev_io {
-        self.kept.replace(ptr::null_mut())
+    /// Of a zero-copy that is done.
+    pub(super) fn take_kept(&self) -> Option<Rc<zcopy::RegionCore>> {
+        self.kept.take()
     }
 
     /// How often the slot was used; tells the operation that uses it now from others.
@@ -259,7 +259,15 @@ impl Op {
 
     /// Whether it was started and is not done.
     pub(super) fn is_in_flight(&self) -> bool {
-        matches!(self.phase.get(), Phase::Submitted | Phase::Waiting)
+        matches!(
+            self.phase.get(),
+            Phase::Submitted | Phase::Waiting | Phase::Stepping
+        )
+    }
+
+    /// Whether it is a loop that was not let go of: those alone have both a future and something to go on with.
+    pub(super) fn is_loop(&self) -> bool {
+        self.then.get().is_some() && !self.detached.get()
     }
 
     /// Whether SPDK has it.
@@ -276,9 +284,11 @@ impl Op {
         waits
     }
 
-    /// Whether it waits and was given up.
+    /// Whether it waits for nothing: it was given up, or nobody wants it, or its channel goes.
     pub(super) fn is_given_up(&self) -> bool {
-        self.aborted.get()
+        // SAFETY: by the type invariant; what waits is not idle.
+        let channel = unsafe { &*self.channel.get() };
+        self.aborted.get() || self.detached.get() || channel.is_revoked()
     }
 }
 
@@ -469,10 +479,8 @@ fn recycle(slot: NonNull<Op>) -> Payload {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
     op.take_error();
-    let kept = op.take_kept();
-    if !kept.is_null() {
-        zcopy::discard(op.channel(), kept);
-    }
+    // Ends it, on its thread.
+    drop(op.take_kept());
     let payload = op.payload.detach();
     release(slot);
     payload

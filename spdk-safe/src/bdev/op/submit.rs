@@ -8,6 +8,7 @@ use crate::bdev::channel_core::ChannelCore;
 use crate::bdev::check::{check, check_plain};
 use crate::bdev::data::Laid;
 use crate::bdev::wait::Turn;
+use crate::bdev::zcopy;
 use crate::calls::{self, Call};
 use crate::error::{Errno, IoError, IoStatus, IoType};
 use crate::panic::contain;
@@ -275,6 +276,10 @@ fn finish_rarely(slot: NonNull<Op>) {
     // What a future let go of is nobody's to go on with.
     let then = op.then.take().filter(|_| !is_detached);
     let unused = is_detached.then(|| recycle(slot));
+    if then.is_some() {
+        // Not done for its future, which may be polled or dropped in `end_io`: `then` has the slot.
+        op.phase.set(Phase::Stepping);
+    }
     // The channel may go here, and somebody's code run that drops the future and the last handle.
     channel.end_io();
     contain("what an I/O owned", || drop(unused));
@@ -337,7 +342,10 @@ unsafe fn done_otherwise(bdev_io: *mut spdk_sys::spdk_bdev_io, success: bool, sl
         }));
     }
     match op.io.get() {
-        IoType::ZeroCopy if success => op.kept.set(bdev_io),
+        IoType::ZeroCopy if success => {
+            let region = zcopy::RegionCore::new(op.channel(), bdev_io, op.lba(), op.blocks());
+            op.kept.set(Some(region));
+        }
         io => {
             if matches!(io, IoType::SeekData | IoType::SeekHole) {
                 // SAFETY: a seek that is completed and not freed yet.
