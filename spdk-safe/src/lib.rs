@@ -117,3 +117,8 @@ pub mod prelude {
     pub use crate::thread::Thread;
     pub use crate::units::{Blocks, Bytes, Lba, Mib};
 }
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "bdev-malloc"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -646,3 +646,21 @@ fn a_callback_is_called_once_and_may_start_the_next() {
         .await;
     });
 }
+
+#[test]
+fn bytes_are_written_as_they_are_and_read_into_where_they_are_owned() {
+    use bytes::{Bytes as Shared, BytesMut};
+    SPDK.run(async |spdk| {
+        with_disk(&spdk, "bytes", async |_desc, ch| {
+            let sent = Shared::from(pattern(3, 2));
+            ch.write(Lba(1), sent.slice(BLOCK..)).await.0.unwrap();
+            let (result, seen) = ch.read(Lba(1), BytesMut::zeroed(BLOCK)).await;
+            result.unwrap();
+            assert_eq!(seen, sent.slice(BLOCK..));
+            let (result, seen) = ch.compare(Lba(1), seen.freeze()).await;
+            result.unwrap();
+            assert_eq!(seen.len(), BLOCK);
+        })
+        .await;
+    });
+}
