@@ -5,10 +5,13 @@
 use std::future::Future;
 
 use spdk_safe::app::{Builder, OwnLoop, Shutdown};
-use spdk_safe::bdev::{BdevEvent, BdevEvents, Uuid};
+use spdk_safe::bdev::{
+    Aborts, Batch, BdevEvent, BdevEvents, IoLoop, IoTimeouts, Sequential, Uuid, Zcopy,
+};
 use spdk_safe::bdev::{BdevInfo, CloseDesc, Io, MallocBuilder, SharedDesc};
-use spdk_safe::env::AllocError;
+use spdk_safe::env::{AllocError, DmaPart, DmaPool, PooledBuf, UninitDmaBuf};
 use spdk_safe::error::{CallError, JoinError, ThreadCreateError, ThreadError, TrySendError};
+use spdk_safe::io_device::{DeviceChannel, IoDevice, RegisteredIoDevice, SharedIoDevice};
 use spdk_safe::log::Line;
 use spdk_safe::module::{
     BdevModule, BlockDeviceBuilder, DataRequest, OtherRequest, RangeRequest, RegisteredBdev,
@@ -38,6 +41,14 @@ assert_not_impl_any!(IoChannel<ReadWrite>: Send, Sync);
 assert_not_impl_any!(Io<()>: Send, Sync);
 assert_not_impl_any!(Io<DmaBuf>: Send, Sync);
 assert_not_impl_any!(Io<RequestData>: Send, Sync);
+assert_not_impl_any!(IoLoop<DmaBuf, fn()>: Send, Sync);
+assert_not_impl_any!(Zcopy: Send, Sync, Clone);
+assert_not_impl_any!(Batch: Send, Sync);
+assert_not_impl_any!(Sequential<'static, ReadOnly>: Send, Sync);
+assert_not_impl_any!(IoTimeouts: Send, Sync);
+assert_not_impl_any!(DeviceChannel<Device>: Send, Sync);
+assert_not_impl_any!(DmaPool: Send, Sync);
+assert_not_impl_any!(PooledBuf: Send, Sync);
 assert_not_impl_any!(Request: Send, Sync);
 assert_not_impl_any!(DataRequest: Send, Sync);
 assert_not_impl_any!(RangeRequest: Send, Sync);
@@ -65,6 +76,11 @@ assert_impl_all!(ThreadStats: Send, Sync, Copy);
 assert_impl_all!(SharedDesc<ReadOnly>: Send, Sync, Clone);
 assert_impl_all!(SharedDesc<ReadWrite>: Send, Sync, Clone);
 assert_impl_all!(DmaBuf: Send, Sync);
+assert_impl_all!(UninitDmaBuf: Send);
+assert_impl_all!(DmaPart: Send);
+assert_impl_all!(Aborts: Send, Sync, Copy);
+assert_impl_all!(RegisteredIoDevice<Device>: Send, Sync);
+assert_impl_all!(SharedIoDevice<Device>: Send, Sync, Clone);
 assert_impl_all!(TestThread: Send, Sync, Clone);
 assert_impl_all!(Line<'static>: Send, Sync, Clone);
 assert_impl_all!(RegisteredBdev: Send, Sync);
@@ -118,3 +134,12 @@ assert_not_impl_any!(RequestData: AsRef<[u8]>, std::ops::Deref, std::borrow::Bor
 
 // An I/O is polled where it lies: `pin!` and `Box` both do.
 assert_impl_all!(Io<DmaBuf>: Future, Unpin);
+
+struct Device;
+
+impl IoDevice for Device {
+    type Channel = std::rc::Rc<u8>;
+    fn create_channel(&self) -> Result<Self::Channel, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(std::rc::Rc::new(0))
+    }
+}
