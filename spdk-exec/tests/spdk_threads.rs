@@ -10,7 +10,7 @@ use spdk_exec::spdk::{Attached, attach};
 use spdk_exec::{RemoteSpawner, sleep, yield_now};
 use spdk_safe::app::{App, Cores, LogLevel, Pools};
 use spdk_safe::error::{JoinError, ThreadError};
-use spdk_safe::thread::{Thread, current_id, spawn_local};
+use spdk_safe::thread::*;
 use spdk_safe::units::Mib;
 
 /// Says where it was dropped.
@@ -42,6 +42,8 @@ fn executors_on_several_spdk_threads() {
         .cores(Cores::of([0, 1]))
         .run(async |spdk| {
             let own = attach().unwrap();
+            // With `spdk_safe::thread::Spawner` imported too.
+            assert_eq!(own.spawn(async { 7 }).await.unwrap(), 7);
             // On the app's OS thread, and on another one.
             for core in [0, 1] {
                 let builder = Thread::builder("test").core(core).spawner(attach);

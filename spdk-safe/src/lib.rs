@@ -82,6 +82,8 @@ pub mod env;
 #[cfg(feature = "spdk")]
 pub mod error;
 #[cfg(feature = "spdk")]
+mod inside;
+#[cfg(feature = "spdk")]
 pub mod io_device;
 #[cfg(feature = "spdk")]
 pub mod log;

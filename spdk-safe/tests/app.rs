@@ -7,17 +7,18 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use spdk_safe::app::{Builder, yield_now};
+use spdk_safe::app::{Builder, at_exit, yield_now};
 use spdk_safe::bdev::{ErrorBdev, Fault, Injection, IoChannel, NullBdev};
 use spdk_safe::error::ThreadError;
 use spdk_safe::module::{BdevModule, BlockDevice, BlockDeviceBuilder, Request};
 use spdk_safe::prelude::*;
-use spdk_safe::thread::{Poller, PollerStatus};
+use spdk_safe::test::{Harness, SeededHarness};
+use spdk_safe::thread::{self, Poller, PollerStatus};
 
 /// Says which test a child process is to run.
 const CHILD: &str = "SPDK_SAFE_TEST_CHILD";
@@ -677,4 +678,107 @@ fn d8_io_that_an_error_bdev_holds_back_does_not_keep_the_app_from_ending() {
             drop(held.take());
         },
     );
+}
+
+/// Adds an exit hook when it is dropped, and notes the answer.
+struct AddsHook;
+
+static LATE: OnceLock<Result<(), ThreadError>> = OnceLock::new();
+static LATE_RAN: AtomicBool = AtomicBool::new(false);
+
+impl Drop for AddsHook {
+    fn drop(&mut self) {
+        let hook = || LATE_RAN.store(true, Ordering::Relaxed);
+        let _ = LATE.set(thread::at_exit(hook));
+    }
+}
+
+spdk_safe::thread_storage! { static ADDS_HOOK: AddsHook = AddsHook; }
+
+#[test]
+fn t11_an_exit_hook_that_comes_too_late_is_refused() {
+    in_process("t11_an_exit_hook_that_comes_too_late_is_refused", || {
+        app()
+            .run(async |_spdk| ADDS_HOOK.with(|_| ()).unwrap())
+            .unwrap();
+        assert_eq!(LATE.get(), Some(&Err(ThreadError::Exiting)));
+        assert!(!LATE_RAN.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn t11_an_exit_hook_can_not_add_itself_for_ever() {
+    in_process("t11_an_exit_hook_can_not_add_itself_for_ever", || {
+        static RAN: AtomicUsize = AtomicUsize::new(0);
+        fn hook() {
+            RAN.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(at_exit(hook), Err(ThreadError::Exiting));
+        }
+        app()
+            .run(async |_spdk| {
+                at_exit(hook).unwrap();
+                at_exit(hook).unwrap();
+            })
+            .unwrap();
+        assert_eq!(RAN.load(Ordering::Relaxed), 2);
+        assert_eq!(spdk_safe::contained_panics(), 0);
+    });
+}
+
+/// Asks for the end when its OS thread has none of the app's thread-locals any more.
+struct Asks(RefCell<Option<Spdk>>);
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if let Some(spdk) = self.0.take() {
+            let mut shutdown = Box::pin(spdk.shutdown());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(shutdown.as_mut().poll(&mut cx).is_pending());
+            ASKED.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+thread_local!(static ASKS: Asks = const { Asks(RefCell::new(None)) });
+
+#[test]
+fn r1_a_destructor_of_an_os_thread_may_ask_for_the_end() {
+    in_process(
+        "r1_a_destructor_of_an_os_thread_may_ask_for_the_end",
+        || {
+            let run = || {
+                app()
+                    .run(async |spdk| {
+                        // First, so that it is dropped last.
+                        ASKS.with(|asks| asks.0.replace(Some(spdk.clone())));
+                        drop(spdk.shutdown());
+                    })
+                    .unwrap();
+            };
+            std::thread::spawn(run).join().unwrap();
+            assert!(ASKED.load(Ordering::Relaxed));
+        },
+    );
+}
+
+#[test]
+fn a_test_in_a_harness_may_end_the_process() {
+    static HARNESS: Harness = Harness::new(&[]);
+    let output = child("a_test_in_a_harness_may_end_the_process", || {
+        HARNESS.run(async |_spdk| std::process::exit(7));
+    });
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+}
+
+#[test]
+fn a_test_in_a_seeded_harness_may_end_the_process() {
+    static HARNESS: SeededHarness = SeededHarness::new(&[]);
+    let output = child("a_test_in_a_seeded_harness_may_end_the_process", || {
+        HARNESS.run(0..1, 1, async |_case| std::process::exit(7));
+    });
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
 }

@@ -1,10 +1,12 @@
 //! SPDK's log. One SPDK in a process, so each test runs in a process of its own.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use spdk_safe::app::Builder;
+use spdk_safe::app::{Builder, yield_now};
 use spdk_safe::error::ThreadError;
+use spdk_safe::io_device::{self, IoDevice, SharedIoDevice};
 use spdk_safe::log::{self, FlagError, Line, Source};
 use spdk_safe::prelude::*;
 use spdk_safe::thread::{Poller, PollerStatus};
@@ -417,4 +419,69 @@ fn a_loop_of_ones_own_logs_there_too() {
         own.shutdown().unwrap();
         assert!(kept.take().iter().any(|line| line.text.contains("lost")));
     });
+}
+
+struct Device;
+
+impl IoDevice for Device {
+    type Channel = ();
+
+    fn create_channel(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+/// # Safety
+///
+/// None.
+unsafe extern "C" fn nothing(_ctx: *mut std::ffi::c_void) {}
+
+#[test]
+fn r1_a_receiver_may_use_the_device_whose_message_was_refused() {
+    in_process(
+        "r1_a_receiver_may_use_the_device_whose_message_was_refused",
+        || {
+            if spdk_sys::VERSION >= (26, 1, 0) {
+                return println!("this version aborts where there is no room for a message");
+            }
+            static DEVICE: Mutex<Option<SharedIoDevice<Device>>> = Mutex::new(None);
+            static USED: AtomicUsize = AtomicUsize::new(0);
+            app()
+                .log_to(|line| {
+                    if line.source != Source::Spdk || !line.text.contains("msg could not") {
+                        return;
+                    }
+                    let device = DEVICE.lock().unwrap().take();
+                    if let Some(device) = device {
+                        // Takes the device's lock.
+                        drop(device.for_each_channel(|()| Ok::<_, ()>(())));
+                        USED.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+                .run(async |spdk| {
+                    let device = io_device::register(&spdk, "d", Device).unwrap();
+                    let channel = device.channel().unwrap();
+                    // SAFETY: reads a thread-local.
+                    let thread = unsafe { spdk_sys::spdk_get_thread() };
+                    let is_full = || {
+                        // SAFETY: the thread is current, and the callback needs no context.
+                        unsafe {
+                            spdk_sys::spdk_thread_send_msg(
+                                thread,
+                                Some(nothing),
+                                std::ptr::null_mut(),
+                            ) != 0
+                        }
+                    };
+                    while !is_full() {}
+                    *DEVICE.lock().unwrap() = Some(device.share());
+                    drop(device.for_each_channel(|()| Ok::<_, ()>(())));
+                    assert_eq!(USED.load(Ordering::Relaxed), 1);
+                    drop(channel);
+                    yield_now().await;
+                    device.unregister().await;
+                })
+                .unwrap();
+        },
+    );
 }

@@ -392,3 +392,11 @@ fn spdk_threads_on_a_second_os_thread_do_io_and_exit() {
         own.shutdown().unwrap();
     });
 }
+
+#[test]
+fn a_deadline_that_never_comes_is_none() {
+    in_process("a_deadline_that_never_comes_is_none", || {
+        let own = app().end_deadline(Duration::MAX).own_loop().unwrap();
+        own.shutdown().unwrap();
+    });
+}

@@ -46,6 +46,7 @@
 
 use core::cell::RefCell;
 use core::fmt;
+use core::future::Future;
 use core::num::{NonZeroU64, NonZeroUsize};
 use core::ops::Deref;
 use std::rc::{Rc, Weak};
@@ -57,7 +58,7 @@ use spdk_safe::thread::{
     LocalTask, Poller, PollerStatus, at_exit, current_id, is_exiting, ticks, ticks_per_second,
 };
 
-use crate::{Budget, Clock, Host, LocalExecutor, LocalSpawn, Spawner, ThreadIdentity};
+use crate::{Budget, Clock, Host, JoinHandle, LocalExecutor, LocalSpawn, Spawner, ThreadIdentity};
 
 /// How many tasks one call of the poller runs at most: other pollers of the thread wait meanwhile.
 const BUDGET: Budget = Budget(64);
@@ -209,6 +210,15 @@ impl Attached {
             attachment,
             spawner,
         })
+    }
+
+    /// Starts a task: [`Spawner::spawn`](crate::Spawner::spawn), under this name also where the trait
+    /// [`spdk_safe::thread::Spawner`] is imported.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+    {
+        self.spawner.spawn(future)
     }
 
     /// What the executor has done so far; `None` once it is detached.

@@ -36,7 +36,8 @@ impl Spdk {
     /// ```
     pub fn shutdown(&self) -> Shutdown {
         let id = NEXT.replace(NEXT.get() + 1);
-        LISTENERS.with_borrow_mut(|list| list.push((id, None)));
+        // While this OS thread ends there is no list: the future stays pending then.
+        let _ = LISTENERS.try_with(|list| list.borrow_mut().push((id, None)));
         Shutdown {
             id,
             _bound: ThreadBound::new(),
@@ -60,7 +61,8 @@ impl Future for Shutdown {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
-        let old = LISTENERS.with_borrow_mut(|list| {
+        let old = LISTENERS.try_with(|list| {
+            let mut list = list.borrow_mut();
             let mine = list.iter_mut().find(|entry| entry.0 == self.id);
             mine.and_then(|entry| entry.1.replace(waker))
         });
@@ -84,9 +86,10 @@ impl Drop for Shutdown {
 /// The app is to stop: wakes who listens. Whether somebody does. On the app thread.
 pub(super) fn request() -> bool {
     REQUESTED.set(true);
-    let wakers = LISTENERS.with_borrow_mut(|list| {
+    let wakers = LISTENERS.try_with(|list| {
+        let mut list = list.borrow_mut();
         let wakers: Vec<Waker> = list.iter_mut().filter_map(|entry| entry.1.take()).collect();
         (!list.is_empty()).then_some(wakers)
     });
-    wakers.map(wake_all).is_some()
+    wakers.ok().flatten().map(wake_all).is_some()
 }

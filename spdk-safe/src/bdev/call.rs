@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::core::DescCore;
 use crate::error::{BdevCallError, Errno};
+use crate::inside;
 use crate::panic::contain;
 use crate::sync::lock;
 use crate::thread::{Home, app_thread};
@@ -149,6 +150,7 @@ impl<T: Send + 'static> Ticket<T> {
 ///
 /// Called once, on the app thread, with the pointer that [`Ticket::answer`] made.
 unsafe extern "C" fn finish_callback<T: Send + 'static>(ctx: *mut c_void) {
+    let _inside = inside::enter();
     contain("the answer to a call about a bdev", || {
         // SAFETY: by this function's contract.
         let message = unsafe { Box::from_raw(ctx.cast::<(Ticket<T>, Result<T, BdevCallError>)>()) };

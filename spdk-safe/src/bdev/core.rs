@@ -29,6 +29,7 @@ use super::needs;
 use super::qos::QosLimits;
 use super::timeout;
 use crate::error::{ChannelError, ClaimError, Errno, OpenError, ThreadError};
+use crate::inside;
 use crate::module::BdevModule;
 use crate::panic::{contain, wake_all};
 use crate::sync::lock;
@@ -503,6 +504,7 @@ unsafe extern "C" fn event_callback(
     ctx: *mut c_void,
 ) {
     use spdk_sys::spdk_bdev_event_type as ty;
+    let _inside = inside::enter();
     contain("a bdev event", || {
         // SAFETY: by this function's contract and the core's invariant the sink is alive.
         let sink = unsafe { &*ctx.cast::<EventSink>() };

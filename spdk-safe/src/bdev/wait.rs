@@ -23,6 +23,7 @@ use std::rc::{Rc, Weak};
 
 use super::channel_core::ChannelCore;
 use super::op::{self, Op};
+use crate::inside;
 use crate::panic::contain;
 use crate::thread::Home;
 
@@ -213,6 +214,7 @@ impl WaitQueue {
 ///
 /// SPDK calls this once, on the thread that armed the queue for I/O below devices of ours, with what it was armed with.
 unsafe extern "C" fn below_wait_callback(ctx: *mut c_void) {
+    let _inside = inside::enter();
     contain("I/O that waited for memory", || {
         // SAFETY: by the invariant of `WaitQueue`.
         if unsafe { is_moved(ctx) } {
@@ -228,6 +230,7 @@ unsafe extern "C" fn below_wait_callback(ctx: *mut c_void) {
 ///
 /// As [`below_wait_callback`], for all other I/O.
 unsafe extern "C" fn other_wait_callback(ctx: *mut c_void) {
+    let _inside = inside::enter();
     contain("I/O that waited for memory", || {
         // SAFETY: as in `below_wait_callback`.
         if unsafe { is_moved(ctx) } {

@@ -23,6 +23,7 @@ use super::channel_core::ChannelCore;
 use super::op::{Ended, Found, status_of};
 use crate::calls::{self, Call};
 use crate::error::{Errno, IoError, IoType};
+use crate::inside;
 use crate::panic::contain;
 use crate::thread::Bound;
 use crate::units::{Blocks, Bytes, Lba};
@@ -302,6 +303,7 @@ unsafe extern "C" fn ended_callback(
     success: bool,
     ctx: *mut c_void,
 ) {
+    let _inside = inside::enter();
     contain("the end of a zero-copy", || {
         let ending = ctx.cast_const().cast::<Ending>();
         // SAFETY: by this function's contract; the fields never change.

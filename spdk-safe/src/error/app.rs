@@ -75,6 +75,12 @@ pub enum AppError {
         /// Bdevs, descriptors, SPDK threads.
         open: Vec<String>,
     },
+    /// The loop was to end in code that SPDK had called and was waiting for, such as a receiver of log lines or a block
+    /// device's function. SPDK stays as it is, and nothing moves any more. End it elsewhere.
+    #[error(
+        "SPDK was told to end from inside of one of its own callbacks; it stays as it is, and nothing moves any more"
+    )]
+    InCallback,
     /// A signal, or an RPC, asked the app to stop before its main had ended.
     #[error("the app was asked to stop before its main had ended")]
     Stopped,

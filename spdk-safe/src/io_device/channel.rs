@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::IoDevice;
 use super::core::Core;
 use crate::error::DeviceChannelError;
+use crate::inside;
 use crate::panic::contain;
 use crate::thread::registry::{self, Held};
 use crate::thread::{Bound, Home};
@@ -183,7 +184,10 @@ impl<D: IoDevice> ChannelCore<D> {
         if context.making.replace(true) {
             return Err(DeviceChannelError::Cycle { device: name() });
         }
-        let created = contain("IoDevice::create_channel", || device.create_channel());
+        let created = {
+            let _inside = inside::enter();
+            contain("IoDevice::create_channel", || device.create_channel())
+        };
         context.making.set(false);
         let created = match created {
             Some(Ok(created)) => created,
@@ -256,11 +260,17 @@ pub(super) unsafe extern "C" fn create_callback<D: IoDevice>(
     _key: *mut c_void,
     ctx: *mut c_void,
 ) -> c_int {
+    const {
+        assert!(
+            align_of::<Context<D>>() <= 8,
+            "SPDK, up to 20.07, aligns a channel's context to 8 bytes"
+        );
+    }
     let empty = Context::<D> {
         made: Cell::new(None),
         making: Cell::new(false),
     };
-    // SAFETY: SPDK allocated as many bytes as the device was registered with, aligned for pointers.
+    // SAFETY: SPDK allocated as many bytes as the device was registered with, aligned to 8.
     unsafe { ctx.cast::<Context<D>>().write(empty) };
     0
 }
@@ -270,6 +280,7 @@ pub(super) unsafe extern "C" fn create_callback<D: IoDevice>(
 /// SPDK calls this once for each channel that was created, on its thread, when nobody has it; `ctx` is its [`Context`],
 /// and `key` the [`Core`].
 pub(super) unsafe extern "C" fn destroy_callback<D: IoDevice>(key: *mut c_void, ctx: *mut c_void) {
+    let _inside = inside::enter();
     contain("the destructor of a device's channel", || {
         // SAFETY: `create_callback` wrote it, and nobody will use it again.
         let context = unsafe { ctx.cast::<Context<D>>().read() };

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, c_void};
 use std::mem::size_of;
-use std::ops::Bound;
+use std::ops::{Bound, Deref, DerefMut};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -23,6 +23,7 @@ use std::task::Waker;
 use super::IoDevice;
 use super::channel::{ChannelCore, Context, create_callback, destroy_callback};
 use super::for_each::{End, Visit};
+use crate::log;
 use crate::panic::{contain, wake_all};
 use crate::sync::lock;
 use crate::thread::registry::Held;
@@ -235,8 +236,8 @@ impl<D: IoDevice> Core<D> {
 
     /// Sends the one message that has `attend` run on the thread of `link`; the state is locked.
     ///
-    /// (A call into SPDK under a lock: it puts a message into a ring and runs nobody's code. Without the lock the
-    /// thread could exit under our hands.)
+    /// (A call into SPDK under a lock: it puts a message into a ring and runs nobody's code, since a line that it logs is
+    /// kept until the lock is free. Without the lock the thread could exit under our hands.)
     fn post(self: &Arc<Self>, id: u64, link: &mut Link<D>) -> Result<(), NotPosted> {
         // SAFETY: only looks the id up, under SPDK's lock.
         let thread = unsafe { spdk_sys::spdk_thread_get_by_id(id) };
@@ -315,8 +316,33 @@ impl<D: IoDevice> Core<D> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<D>> {
-        lock(&self.state)
+    fn state(&self) -> Locked<'_, D> {
+        let lines = log::hold();
+        Locked {
+            state: lock(&self.state),
+            _lines: lines,
+        }
+    }
+}
+
+/// The state, while nobody else has it, and no receiver of log lines runs on this OS thread.
+struct Locked<'a, D: IoDevice> {
+    // Let go of first.
+    state: MutexGuard<'a, State<D>>,
+    _lines: log::Held,
+}
+
+impl<D: IoDevice> Deref for Locked<'_, D> {
+    type Target = State<D>;
+
+    fn deref(&self) -> &State<D> {
+        &self.state
+    }
+}
+
+impl<D: IoDevice> DerefMut for Locked<'_, D> {
+    fn deref_mut(&mut self) -> &mut State<D> {
+        &mut self.state
     }
 }
 

@@ -18,8 +18,8 @@ mod sink;
 use std::ffi::CString;
 
 pub use flags::{Flag, FlagError, clear_flag, flags, set_flag};
+pub(crate) use sink::{Held, Sink, hold, in_receiver, install};
 pub use sink::{Line, Source};
-pub(crate) use sink::{Sink, in_receiver, install};
 
 /// How severe a line of SPDK's log is, or the least severe that is let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

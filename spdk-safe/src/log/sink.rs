@@ -2,16 +2,19 @@
 //!
 //! A line comes from anywhere: from a thread that is no SPDK thread, from inside of SPDK, under its locks. So while the
 //! receiver runs, no SPDK thread is current, and every call of ours that needs one is an error instead of a call into
-//! a part of SPDK that is half-way through something. A line that the receiver causes itself goes to stderr.
+//! a part of SPDK that is half-way through something. A line that the receiver causes itself goes to stderr. What comes
+//! while we hold something ourselves is kept until we don't ([`hold`]).
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char};
 use std::io::Write;
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use super::LogLevel;
 use crate::error::Errno;
+use crate::inside;
 
 /// Who wrote a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,6 +123,49 @@ static SINK: OnceLock<Sink> = OnceLock::new();
 
 thread_local! {
     static IN_RECEIVER: Cell<bool> = const { Cell::new(false) };
+    /// How many [`Held`] there are.
+    static HELD: Cell<u32> = const { Cell::new(0) };
+    static ANY_KEPT: Cell<bool> = const { Cell::new(false) };
+    static KEPT: RefCell<Vec<Line<'static>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// As long as it lives, lines of this OS thread are kept; then they are given. See [`hold`].
+#[must_use]
+pub(crate) struct Held(PhantomData<*const ()>);
+
+/// For calls into SPDK under a lock of ours, or where somebody waits for us: SPDK logs when it refuses a message, and
+/// the receiver is somebody's code. Get it before the lock, so that it goes after it.
+#[inline]
+pub(crate) fn hold() -> Held {
+    HELD.set(HELD.get() + 1);
+    Held(PhantomData)
+}
+
+impl Drop for Held {
+    #[inline]
+    fn drop(&mut self) {
+        HELD.set(HELD.get() - 1);
+        if HELD.get() == 0 && ANY_KEPT.get() {
+            give_kept();
+        }
+    }
+}
+
+#[cold]
+fn give_kept() {
+    ANY_KEPT.set(false);
+    let kept = KEPT.try_with(RefCell::take).unwrap_or_default();
+    kept.iter().for_each(give);
+}
+
+#[cold]
+fn keep(line: &Line<'_>) {
+    let keep = KEPT.try_with(|kept| kept.borrow_mut().push(line.clone().into_owned()));
+    match keep {
+        Ok(()) => ANY_KEPT.set(true),
+        // This OS thread ends.
+        Err(_) => print(line),
+    }
 }
 
 /// Has lines go to `sink`. Before SPDK starts, once.
@@ -160,16 +206,21 @@ fn give(line: &Line<'_>) {
     let Some(sink) = SINK.get() else {
         return;
     };
+    if HELD.get() != 0 && !in_receiver() {
+        return keep(line);
+    }
     // Also while this OS thread ends, when there are no thread-locals any more.
     if IN_RECEIVER.try_with(|inside| inside.replace(true)) != Ok(false) {
         return print(line);
     }
+    let _inside = inside::enter();
     // SAFETY: reads a thread-local.
     let current = unsafe { spdk_sys::spdk_get_thread() };
     // SAFETY: writes it; no SPDK thread is current is a state that SPDK knows.
     unsafe { spdk_sys::spdk_set_thread(std::ptr::null_mut()) };
     crate::panic::contain("the receiver of SPDK's log", || (sink.0)(line));
-    // SAFETY: the thread was current before, so it is alive, and polled by this OS thread.
+    // SAFETY: the thread was current before, and is alive still: this OS thread is the one that polls it, and a loop of
+    // the program's own neither polls nor ends while we are inside of SPDK.
     unsafe { spdk_sys::spdk_set_thread(current) };
     IN_RECEIVER.set(false);
 }

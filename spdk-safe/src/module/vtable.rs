@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::BlockDevice;
 use super::register::Node;
 use super::request::{Request, io_type, pieces, read};
+use crate::inside;
 use crate::panic::contain;
 use crate::thread::{Home, is_exiting, registry};
 
@@ -99,6 +100,7 @@ unsafe extern "C" fn destruct_callback<D: BlockDevice>(ctxt: *mut c_void) -> c_i
 ///
 /// SPDK calls this once, after `destruct_callback` unregistered the io_device whose key is the bdev's [`Node`].
 pub(super) unsafe extern "C" fn device_gone_callback<D: BlockDevice>(key: *mut c_void) {
+    let _inside = inside::enter();
     contain("the destructor of a block device", || {
         // SAFETY: by this function's contract nobody uses the node any more; it came from `Box::into_raw`.
         let node = unsafe { Box::from_raw(key.cast::<Node<D>>()) };
@@ -115,6 +117,7 @@ unsafe extern "C" fn io_type_supported_callback<D: BlockDevice>(
 ) -> bool {
     // SAFETY: by this function's contract.
     let node = unsafe { &*ctxt.cast::<Node<D>>() };
+    let _inside = inside::enter();
     io_type(raw.0 as i32).is_some_and(|io| {
         contain("BlockDevice::supports", || node.device().supports(io)).unwrap_or(false)
     })
@@ -141,6 +144,7 @@ pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
     let Ok(home) = Home::current() else {
         return -libc::EINVAL;
     };
+    let _inside = inside::enter();
     CREATING.with_borrow_mut(|creating| creating.push(node.bdev()));
     let created = contain("BlockDevice::create_channel", || {
         node.device().create_channel()
@@ -173,6 +177,7 @@ pub(super) unsafe extern "C" fn destroy_channel_callback<D: BlockDevice>(
     _key: *mut c_void,
     ctx: *mut c_void,
 ) {
+    let _inside = inside::enter();
     contain("the destructor of a block device's channel", || {
         // SAFETY: `create_channel_callback` wrote it, and nobody will use it again.
         let context = unsafe { ctx.cast::<ChannelContext<D>>().read() };
@@ -266,6 +271,7 @@ unsafe fn dispatch<D: BlockDevice>(
     unsafe { Rc::increment_strong_count(context.channel) };
     // SAFETY: the count just added is handed to this `Rc`.
     let channel = unsafe { Rc::from_raw(context.channel) };
+    let _inside = inside::enter();
     // A panic drops the request, which fails it.
     contain("BlockDevice::submit", || {
         context.node().device().submit(&channel, request)

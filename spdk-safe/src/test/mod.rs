@@ -81,6 +81,8 @@ thread_local! {
     /// What the last panic on the harness's thread said, and where it was. The test that it belongs to prints it:
     /// what is printed on this thread stands in the output of the test that started the harness.
     static LAST_PANIC: Cell<Option<String>> = const { Cell::new(None) };
+    /// Whether this is the harness's thread.
+    static IS_HARNESS: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Harness {
@@ -200,6 +202,7 @@ fn start(modules: &'static [&'static BdevModule]) -> Shared {
     let thread = std::thread::Builder::new()
         .name("spdk-test".into())
         .spawn(move || {
+            IS_HARNESS.set(true);
             keep_panics_for_their_tests();
             let mut builder = App::builder("spdk-test")
                 .no_huge()
@@ -289,6 +292,10 @@ extern "C" fn stop_at_exit() {
     };
     if let Some(waker) = waker {
         waker.wake();
+    }
+    if IS_HARNESS.get() {
+        // A test ends the process: this thread can't wait for itself.
+        return;
     }
     if let Some(thread) = lock(&shared.thread).take() {
         let _ = thread.join();

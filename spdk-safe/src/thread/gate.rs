@@ -42,8 +42,10 @@ impl Gate {
         self.0.load(Ordering::Acquire) & OPEN != 0
     }
 
-    /// Runs `send` inside the gate; `None` if it is closed. `send` runs nobody's code.
+    /// Runs `send` inside the gate; `None` if it is closed. `send` runs nobody's code; if SPDK logs a line in there, its
+    /// receiver runs outside, since it may be the one who closes the gate.
     pub(super) fn pass<R>(&self, send: impl FnOnce() -> R) -> Option<R> {
+        let _lines = crate::log::hold();
         let sent = (self.0.fetch_add(1, Ordering::Acquire) & OPEN != 0).then(send);
         self.0.fetch_sub(1, Ordering::Release);
         sent

@@ -28,7 +28,7 @@ use super::root::Root;
 use super::{Spdk, builder::Prepared};
 use crate::error::{AppError, Errno};
 use crate::thread::{Home, ThreadBound, app_thread, table};
-use crate::{env, log, panic};
+use crate::{env, inside, log, panic};
 use lane::Lane;
 use threads::Threads;
 
@@ -45,6 +45,11 @@ const DEFAULT_MESSAGES: u64 = 262_143;
 /// Nothing moves but while [`poll`](Self::poll) or `block_on` runs. Signals stay as the program has them.
 ///
 /// Dropping the loop shuts SPDK down as [`shutdown`](Self::shutdown) does.
+///
+/// SPDK is not re-entrant. Code that it calls while it is half-way through something (a receiver of log lines, the
+/// functions of a [`BlockDevice`](crate::module::BlockDevice), the making of a device's channel, a completion, its
+/// waker, an event) may have come by the loop, through a thread-local say. There `poll` does nothing, `block_on`
+/// panics, and a `shutdown` or drop leaves SPDK as it is for good.
 ///
 /// # Invariants
 ///
@@ -144,15 +149,23 @@ impl OwnLoop {
     }
 
     /// One pass: polls each SPDK thread of this OS thread once. Whether one of them did something; if not, the program
-    /// may yield, or wait a little.
+    /// may yield, or wait a little. From inside of a callback of SPDK's it does nothing.
     pub fn poll(&mut self) -> bool {
-        self.threads.poll_all()
+        !inside::is_inside() && self.threads.poll_all()
     }
 
     /// Runs `future` on the app thread, and polls until it is done. A panic in it goes on unwinding from here.
     ///
     /// The future need not be `'static`. Wakers of it may be used anywhere.
+    ///
+    /// # Panics
+    ///
+    /// From inside of a callback of SPDK's, where it would wait for ever.
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        assert!(
+            !inside::is_inside(),
+            "`OwnLoop::block_on` in code that SPDK has called, and waits for; return first"
+        );
         let mut main = Main::new(future);
         loop {
             if let Some(output) = main.poll() {
@@ -194,6 +207,8 @@ impl OwnLoop {
     /// [`AppError::StillOpen`] when that takes longer than the [`end_deadline`](super::Builder::end_deadline): nothing
     /// is polled any more, and nothing is torn down, since SPDK can't be under live objects; its memory stays mapped.
     /// Without a deadline this waits for ever, and says every five seconds what for.
+    ///
+    /// [`AppError::InCallback`] from inside of a callback of SPDK's: nothing is polled any more either.
     pub fn shutdown(mut self) -> Result<(), AppError> {
         self.end()
     }
@@ -202,7 +217,14 @@ impl OwnLoop {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        let deadline = self.deadline.map(|most| Instant::now() + most);
+        if inside::is_inside() {
+            self.abandon();
+            return Err(AppError::InCallback);
+        }
+        // What is too far away to be told is never.
+        let deadline = self
+            .deadline
+            .and_then(|most| Instant::now().checked_add(most));
         self.root.begin_drain();
         while !self.root.is_drained() {
             self.poll();
@@ -264,6 +286,21 @@ impl OwnLoop {
             Box::new(Root::of_own_loop()),
         ));
         AppError::StillOpen { open }
+    }
+
+    /// As [`give_up`](Self::give_up), while SPDK is half-way through something: its thread stays current, as SPDK's
+    /// locks expect, and nothing is run.
+    fn abandon(&mut self) {
+        self.lanes.iter().for_each(Lane::halt);
+        threads::close();
+        // SAFETY: reads a thread-local.
+        let current = unsafe { spdk_sys::spdk_get_thread() };
+        // SAFETY: writes it; no SPDK thread is current is a state that SPDK knows, and so messages are dropped unrun.
+        unsafe { spdk_sys::spdk_set_thread(ptr::null_mut()) };
+        app_thread::close();
+        // SAFETY: it was current before, and is alive: this loop, which would have destroyed it, is not polled.
+        unsafe { spdk_sys::spdk_set_thread(current) };
+        env::set_down();
     }
 
     fn poll_until(&mut self, outcome: &Outcome) -> i32 {

@@ -49,6 +49,7 @@ use super::lookup::look;
 use super::needs;
 use crate::app::Spdk;
 use crate::error::{BdevError, Errno};
+use crate::inside;
 use crate::panic::contain;
 use crate::sync::lock;
 
@@ -163,6 +164,7 @@ async fn delete(spdk: &Spdk, name: &str, function: DeleteFn) -> Result<(), BdevE
 ///
 /// SPDK calls this once, with the `Deletion` that the deletion was begun with.
 unsafe extern "C" fn deleted_callback(ctx: *mut c_void, rc: c_int) {
+    let _inside = inside::enter();
     contain("the deletion of a bdev", || {
         // SAFETY: by this function's contract; the count that `into_raw` leaked is handed to this `Arc`.
         let deletion = unsafe { Arc::from_raw(ctx.cast_const().cast::<Deletion>()) };

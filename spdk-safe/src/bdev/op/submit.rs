@@ -11,6 +11,7 @@ use crate::bdev::wait::Turn;
 use crate::bdev::zcopy;
 use crate::calls::{self, Call};
 use crate::error::{Errno, IoError, IoStatus, IoType};
+use crate::inside;
 use crate::panic::contain;
 
 /// Starts what is no plain read or write; refuses what has something wrong about it.
@@ -300,6 +301,7 @@ unsafe extern "C" fn io_done_callback(
     success: bool,
     arg: *mut c_void,
 ) {
+    let _inside = inside::enter();
     // SAFETY: by this function's contract.
     let slot = unsafe { NonNull::new_unchecked(arg.cast::<Op>()) };
     // SAFETY: the slot was submitted, so it is not idle.
