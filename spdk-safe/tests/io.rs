@@ -664,3 +664,31 @@ fn bytes_are_written_as_they_are_and_read_into_where_they_are_owned() {
         .await;
     });
 }
+
+#[test]
+fn d8_a_loop_hears_of_the_removal_of_its_bdev() {
+    SPDK.run(async |spdk| {
+        MallocBdev::builder("loop-gone")
+            .blocks(64)
+            .create(&spdk)
+            .await
+            .unwrap();
+        let desc = BdevDesc::open(&spdk, "loop-gone").read_only().unwrap();
+        let ch = desc.channel().unwrap();
+        let steps = Rc::new(std::cell::Cell::new(0));
+        let counts = Rc::clone(&steps);
+        let endless = ch.read_loop(Lba(0), vec![0; BLOCK], move |_, _| {
+            counts.set(counts.get() + 1);
+            Some(Lba(0))
+        });
+        // A task of its own: nobody else's waker polls it.
+        let task = spdk_safe::thread::spawn_local(endless).unwrap();
+        while steps.get() < 10 {
+            spdk_safe::app::yield_now().await;
+        }
+        MallocBdev::delete(&spdk, "loop-gone").await.unwrap();
+        let (result, buf) = task.await.unwrap();
+        assert!(matches!(result, Err(IoError::Removed { .. })), "{result:?}");
+        assert_eq!(buf.len(), BLOCK);
+    });
+}

@@ -273,21 +273,24 @@ fn finish(slot: NonNull<Op>, error: Option<IoError>) {
 fn finish_rarely(slot: NonNull<Op>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
-    let (channel, waker, is_detached) = (op.channel(), op.waker.take(), op.detached.get());
-    // What a future let go of is nobody's to go on with.
-    let then = op.then.take().filter(|_| !is_detached);
-    let unused = is_detached.then(|| recycle(slot));
-    if then.is_some() {
-        // Not done for its future, which may be polled or dropped in `end_io`: `then` has the slot.
+    let (channel, is_detached) = (op.channel(), op.detached.get());
+    // What a future let go of is nobody's to go on with; but what is being launched goes on in `repeat`.
+    let goes_on = |_: &_| !is_detached || op.launching.get();
+    if let Some(then) = op.then.take().filter(goes_on) {
+        // The channel may go here, and somebody's code run that polls or drops the future of a loop: as long as it steps,
+        // that leaves the slot alone. A loop keeps its waker for its end.
         op.phase.set(Phase::Stepping);
+        channel.end_io();
+        op.phase.set(Phase::Done);
+        // SAFETY: as in `finish`; what lets go of a loop is that itself.
+        return unsafe { then(slot) };
     }
+    let waker = op.waker.take();
+    let unused = is_detached.then(|| recycle(slot));
     // The channel may go here, and somebody's code run that drops the future and the last handle.
     channel.end_io();
     contain("what an I/O owned", || drop(unused));
-    if let Some(then) = then {
-        // SAFETY: as in `finish`; it was not detached.
-        unsafe { then(slot) };
-    } else if let Some(waker) = waker {
+    if let Some(waker) = waker {
         contain("a waker", || waker.wake());
     }
 }
