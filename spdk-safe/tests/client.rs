@@ -232,3 +232,34 @@ fn names_that_are_taken_missing_or_impossible_are_errors() {
         );
     });
 }
+
+/// More than any ring of SPDK's takes.
+const MANY: usize = 70_000;
+
+#[test]
+fn t7_a_loop_that_gets_and_drops_channels_fills_no_ring() {
+    SPDK.run(async |spdk| {
+        with_disk(&spdk, "loop", 8, async |desc| {
+            for _ in 0..MANY {
+                drop(desc.channel().unwrap());
+            }
+            let ch = desc.channel().unwrap();
+            ch.flush(Lba(0), Blocks(8)).await.unwrap();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn t7_descriptors_that_go_elsewhere_fill_no_ring() {
+    SPDK.run(async |spdk| {
+        with_disk(&spdk, "elsewhere", 8, async |desc| {
+            let open = || BdevDesc::open(&spdk, "elsewhere").read_only().unwrap();
+            let all: Vec<_> = (0..20_000).map(|_| open().share()).collect();
+            let elsewhere = std::thread::spawn(move || drop(all));
+            elsewhere.join().unwrap();
+            drop(desc);
+        })
+        .await;
+    });
+}

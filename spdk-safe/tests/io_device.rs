@@ -973,3 +973,29 @@ fn channels_on_two_os_threads_come_and_go_while_they_are_visited_and_the_device_
         .unwrap();
     });
 }
+
+#[test]
+fn t7_a_loop_that_gets_and_drops_channels_fills_no_ring() {
+    SPDK.run(async |spdk| {
+        let log = Arc::new(Log::default());
+        let device = io_device::register(&spdk, "loop", Probe(Arc::clone(&log))).unwrap();
+        for _ in 0..70_000 {
+            drop(device.channel().unwrap());
+        }
+        device.unregister().await;
+        assert_eq!(log.counts(), (1, 1, 1));
+    });
+}
+
+#[test]
+fn t7_devices_that_come_and_go_fill_no_ring() {
+    SPDK.run(async |spdk| {
+        let log = Arc::new(Log::default());
+        let make = || io_device::register(&spdk, "many", Probe(Arc::clone(&log))).unwrap();
+        let all: Vec<_> = (0..70_000).map(|_| make()).collect();
+        drop(all);
+        while log.counts().2 != 70_000 {
+            yield_now().await;
+        }
+    });
+}

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::{Spdk, shutdown, signals};
 use crate::error::{AppError, Errno};
-use crate::thread::{Home, Poller, PollerStatus, app_thread, registry, table};
+use crate::thread::{Home, Poller, PollerStatus, app_thread, table};
 use crate::{bdev, env, io_device, log, module, panic};
 
 /// How long the end of the app may take before what is still open is reported.
@@ -297,9 +297,7 @@ impl<'a> Root<'a> {
             .as_mut()
             .and_then(|drain| drain.poller.take());
         drop(poller);
-        if let Ok(home) = Home::running() {
-            registry::drain(home);
-        }
+        table::drain_app_thread();
         app_thread::close();
         self.drained.set(true);
         if self.runs_on == RunsOn::Reactors {
@@ -392,9 +390,14 @@ impl Wake for RootWake {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.scheduled.swap(true, Ordering::AcqRel) {
-            // Refused when the app is over, and then there is no main to wake; or, by old versions, when there is no
-            // room, and then the next wake tries again.
-            if app_thread::send(poll_callback, ptr::null_mut()).is_err() {
+            let is_over = match app_thread::send_one(poll_callback, ptr::null_mut()) {
+                Some(0) => false,
+                // By old versions, when there is no room: that queue tries again.
+                Some(_) => app_thread::send(poll_callback, ptr::null_mut()).is_err(),
+                None => true,
+            };
+            // Then there is no main to wake.
+            if is_over {
                 self.scheduled.store(false, Ordering::Release);
             }
         }

@@ -313,14 +313,15 @@ impl Drop for ChannelCore {
         }
         let (raw, desc, id) = (raw, Arc::clone(&self.desc), self.id);
         let put = move || {
-            // SAFETY: taken out of the core, so this happens once, and `run` brings it to the channel's thread;
+            // SAFETY: taken out of the core, so this happens once, and `run_later` brings it to the channel's thread;
             // nothing is in flight, since that holds a strong count of the core.
             unsafe { spdk_sys::spdk_put_io_channel(raw) };
             desc.unlink(id);
         };
+        // Never at once: SPDK sends a message for each last put, and the next get may come before.
         // SAFETY: the channel was not put, so its thread has not exited (T-09). The closure has the raw channel, which
         // belongs to the SPDK thread, and a count that may travel.
-        unsafe { self.home.run_anywhere(Box::new(put)) };
+        unsafe { self.home.run_later(Box::new(put)) };
     }
 }
 

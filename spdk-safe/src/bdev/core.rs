@@ -13,6 +13,7 @@
 //! [`DescCore::settle`] alone, and only when there is neither holder (or the bdev was removed) nor channel, nor a call
 //! that SPDK has not answered; it is then closed on the app thread, which is where descriptors are opened.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,7 +72,7 @@ struct State {
     /// Owner and shared handles.
     holders: usize,
     /// Channels that were not put yet, on all threads.
-    channels: Vec<ChannelLink>,
+    channels: VecDeque<ChannelLink>,
     next_link: u64,
     /// Holds an exclusive claim, which does not end with the descriptor.
     must_release: bool,
@@ -164,7 +165,7 @@ impl DescCore {
             state: Mutex::new(State {
                 raw: Some(raw),
                 holders: 1,
-                channels: Vec::new(),
+                channels: VecDeque::new(),
                 next_link: 0,
                 must_release: false,
                 calls: 0,
@@ -317,7 +318,7 @@ impl DescCore {
         };
         let id = state.next_link;
         state.next_link += 1;
-        state.channels.push(make(id));
+        state.channels.push_back(make(id));
         Ok((id, raw))
     }
 
@@ -328,7 +329,12 @@ impl DescCore {
 
     /// The channel `id` was put; closes the descriptor if nothing else needs it.
     pub(super) fn unlink(self: &Arc<Self>, id: u64) {
-        self.state().channels.retain(|link| link.id != id);
+        {
+            let mut state = self.state();
+            // The one that was got first mostly goes first.
+            let at = state.channels.iter().position(|link| link.id == id);
+            let _ = at.and_then(|at| state.channels.remove(at));
+        }
         self.settle();
     }
 

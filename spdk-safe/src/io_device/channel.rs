@@ -92,11 +92,8 @@ impl<D: IoDevice> Drop for DeviceChannel<D> {
         let core = &self.core;
         core.gets.set(core.gets.get() - 1);
         let raw = core.raw;
-        if core.home.is_current() {
-            // SAFETY: got once for this handle, which is not put yet; on its SPDK thread.
-            return unsafe { spdk_sys::spdk_put_io_channel(raw) };
-        }
-        // One message at a time takes all home.
+        // Never at once: SPDK sends a message for each last put, and the next get may come before. One job takes all
+        // home.
         if core.away.fetch_add(1, Ordering::AcqRel) != 0 {
             return;
         }
@@ -109,7 +106,7 @@ impl<D: IoDevice> Drop for DeviceChannel<D> {
         };
         // SAFETY: the channel is not put, so its thread has not exited (T-09). The closure has the raw channel, which
         // belongs to the SPDK thread, and a count that may travel.
-        unsafe { core.home.run_anywhere(Box::new(put)) };
+        unsafe { core.home.run_later(Box::new(put)) };
     }
 }
 
@@ -143,7 +140,7 @@ impl<D: IoDevice> Copy for Made<D> {}
 ///
 /// - `gets` is how often SPDK's channel `raw` was got by handles of this `epoch` that are alive, on thread `home`; while
 ///   it is not 0, `raw` is a channel of `home`, whose context has a strong count of this core.
-/// - `away` is how often `raw` was got by handles that were dropped elsewhere, and is not put.
+/// - `away` is how often `raw` was got by handles that were dropped, and is not put.
 pub(super) struct ChannelCore<D: IoDevice> {
     /// Until SPDK destroys the channel.
     context: RefCell<Option<Rc<D::Channel>>>,

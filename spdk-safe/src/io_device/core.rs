@@ -124,8 +124,9 @@ impl<D: IoDevice> Core<D> {
             core.set_gone();
             return None;
         }
-        // SAFETY: just got, on this thread.
-        unsafe { spdk_sys::spdk_put_io_channel(probe) };
+        let probe = Probe(probe);
+        // Later: SPDK sends a message for it. If the app is over, SPDK's thread goes with it.
+        let _ = app_thread::run_later(Box::new(move || probe.put()));
         let entry: Weak<dyn Registered> = Arc::downgrade(&core) as Weak<dyn Registered>;
         lock(&REGISTERED).push(entry);
         Some(core)
@@ -160,8 +161,9 @@ impl<D: IoDevice> Core<D> {
             // thread, the app thread, which does not exit before all devices are gone.
             unsafe { spdk_sys::spdk_io_device_unregister(this.key(), Some(gone_callback::<D>)) };
         });
-        if app_thread::run(job).is_err() {
-            // SPDK had no room; the end of the app tries again.
+        // Later: SPDK sends a message for it.
+        if app_thread::run_later(job).is_err() {
+            // The app is over.
             self.state().asked = false;
         }
     }
@@ -343,6 +345,19 @@ impl<D: IoDevice> Deref for Locked<'_, D> {
 impl<D: IoDevice> DerefMut for Locked<'_, D> {
     fn deref_mut(&mut self) -> &mut State<D> {
         &mut self.state
+    }
+}
+
+/// A channel of the app thread.
+struct Probe(*mut spdk_sys::spdk_io_channel);
+
+// SAFETY: it is put on the app thread, in a message to that.
+unsafe impl Send for Probe {}
+
+impl Probe {
+    fn put(self) {
+        // SAFETY: got once, on the app thread, which is current.
+        unsafe { spdk_sys::spdk_put_io_channel(self.0) };
     }
 }
 

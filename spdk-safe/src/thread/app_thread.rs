@@ -1,13 +1,14 @@
 //! The app thread, and messages to it that bypass its queue.
 //!
-//! A [`Gate`] lets them through from the start of the app to its end. Their number is bounded by the callers: each
-//! wake, close and unregistration sends one message and coalesces with one that is under way.
+//! A [`Gate`] lets them through from the start of the app to its end. Few are messages of SPDK's: each of those has one
+//! sender, which has one under way ([`send_one`]). The others lie in a queue that has one under way for all of them.
 
-use std::ffi::c_void;
-use std::ptr;
+use std::ffi::{c_int, c_void};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::gate::Gate;
+use super::releases::{self, Job};
 use super::{Home, home, local, table};
 use crate::error::ThreadError;
 
@@ -16,7 +17,7 @@ static GATE: Gate = Gate::new();
 static ENDING: AtomicBool = AtomicBool::new(false);
 static THREAD: AtomicPtr<spdk_sys::spdk_thread> = AtomicPtr::new(ptr::null_mut());
 
-/// The app thread does not take the message: the app has not started yet, or is over, or SPDK has no room for it.
+/// The app thread does not take the message: the app has not started yet, or is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
@@ -31,6 +32,7 @@ pub(crate) fn open(home: Home) {
 pub(crate) fn close() {
     table::close_app_thread();
     GATE.close();
+    table::lose_releases();
 }
 
 /// Whether the app thread is current. After [`close`] it is for nobody.
@@ -71,46 +73,52 @@ pub(crate) fn is_open() -> bool {
     GATE.is_open()
 }
 
-/// Sends `f(ctx)` to the app thread, from any OS thread.
+/// Sends `f(ctx)` to the app thread in a message of SPDK's, from any OS thread; `None` if it takes none, else what SPDK
+/// answered: up to 25.09 it may have no room, and later aborts the process. So there are few callers, and each has one
+/// message under way at most.
+pub(crate) fn send_one(f: unsafe extern "C" fn(*mut c_void), ctx: *mut c_void) -> Option<c_int> {
+    GATE.pass(|| {
+        // SAFETY: we are inside the gate, so the app thread has not begun to exit: `close` waits for us before the app
+        // is stopped. `THREAD` was stored before the gate opened.
+        unsafe { spdk_sys::spdk_thread_send_msg(THREAD.load(Ordering::Relaxed), Some(f), ctx) }
+    })
+}
+
+/// Has `f(ctx)` run on the app thread, a little later, from any OS thread. Any number of them may be under way.
 ///
 /// `f` runs at most once, and with the app it may end unrun: `ctx` must not be what keeps something alive that
 /// has to be released.
 pub(crate) fn send(f: unsafe extern "C" fn(*mut c_void), ctx: *mut c_void) -> Result<(), Closed> {
-    let rc = GATE.pass(|| {
-        // SAFETY: we are inside the gate, so the app thread has not begun to exit: `close` waits for us before the app
-        // is stopped. `THREAD` was stored before the gate opened.
-        unsafe { spdk_sys::spdk_thread_send_msg(THREAD.load(Ordering::Relaxed), Some(f), ctx) }
-    });
-    match rc {
-        Some(0) => Ok(()),
-        None => Err(Closed),
-        Some(rc) => {
-            // SPDK up to 25.09 answers when its ring or pool is full; later ones abort. The caller tries again, or the
-            // end of the app does it for him.
-            crate::log::error(&format!("a message to the app thread was refused ({rc})"));
-            Err(Closed)
+    struct Message(unsafe extern "C" fn(*mut c_void), *mut c_void);
+    // SAFETY: whoever sends makes it for the app thread.
+    unsafe impl Send for Message {}
+    impl Message {
+        fn run(self) {
+            // SAFETY: on the app thread, once, as SPDK would call it.
+            unsafe { (self.0)(self.1) };
         }
     }
+    let message = Message(f, ctx);
+    run_later(Box::new(move || message.run()))
 }
 
-/// Runs `job` on the app thread: now if it is current, else by message. Dropped unrun when the app is over.
+/// Runs `job` on the app thread: now if it is current, else a little later. Dropped unrun when the app is over.
 pub(crate) fn run(job: Box<dyn FnOnce() + Send>) -> Result<(), Closed> {
     if check().is_ok() {
         job();
         return Ok(());
     }
-    let ctx = Box::into_raw(Box::new(job));
-    send(run_job_callback, ctx.cast()).inspect_err(|_| {
-        // SAFETY: the message was not sent, so nobody else has the pointer that `Box::into_raw` gave us.
-        drop(unsafe { Box::from_raw(ctx) });
-    })
+    run_later(job)
 }
 
-/// # Safety
-///
-/// SPDK calls this once, with the `ctx` that [`run`] sent: a pointer from `Box::into_raw(Box::new(job))`.
-unsafe extern "C" fn run_job_callback(ctx: *mut c_void) {
-    // SAFETY: by this function's contract.
-    let job = unsafe { Box::from_raw(ctx.cast::<Box<dyn FnOnce() + Send>>()) };
-    crate::panic::contain("a message to the app thread", job);
+/// Runs `job` on the app thread, after what runs there now. Dropped unrun when the app is over.
+pub(crate) fn run_later(job: Box<dyn FnOnce() + Send>) -> Result<(), Closed> {
+    let pushed = GATE.pass(|| {
+        let raw = NonNull::new(THREAD.load(Ordering::Relaxed));
+        if let (Some(raw), Some(id)) = (raw, table::app_thread_id()) {
+            // SAFETY: we are inside the gate of the app thread.
+            unsafe { releases::push(raw, id, Job::Travels(job)) };
+        }
+    });
+    pushed.ok_or(Closed)
 }

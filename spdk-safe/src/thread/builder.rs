@@ -95,12 +95,15 @@ impl<K: ThreadKind> ThreadBuilder<K> {
         let (raw, id) = create_raw(&name, self.cores, self.room, is_pinned::<K>())?;
         // SAFETY: the thread was just made, and only we know it.
         let shared = unsafe { Shared::new((raw, id), name.clone(), is_pinned::<K>(), self.room) };
-        table::add(&shared);
         let thread = Thread::new(ThreadHandle::<K>::new(Arc::clone(&shared)));
         let (sender, receiver) = outcome::channel();
         let make = self.make_spawner;
-        let begin = move || sender.send(Ok(begin(&shared, make)));
-        if thread.shared().try_send(Box::new(begin)).is_err() {
+        let first = Arc::clone(&shared);
+        let begin = move || sender.send(Ok(begin(&first, make)));
+        let sent = thread.shared().try_send(Box::new(begin));
+        // Only now can others find it: that message is the first.
+        table::add(&shared);
+        if sent.is_err() {
             // Not before it was asked to exit, which the end of the app does.
             return Err(ThreadError::Ending.into());
         }

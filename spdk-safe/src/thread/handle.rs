@@ -132,7 +132,7 @@ impl<K: ThreadKind> ThreadHandle<K> {
 
     /// Done when the thread has exited, and SPDK has destroyed it. For the app thread, when the app is over.
     pub fn exited(&self) -> Exited {
-        Exited(Arc::clone(&self.shared))
+        Exited::new(Arc::clone(&self.shared))
     }
 }
 
@@ -451,19 +451,34 @@ impl Future for Stats {
 
 /// Done when a thread has exited; see [`ThreadHandle::exited`].
 #[must_use = "await it to know when the thread has exited"]
-pub struct Exited(Arc<Shared>);
+pub struct Exited {
+    shared: Arc<Shared>,
+    ticket: Option<u64>,
+}
 
 impl Exited {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(shared)
+        Self {
+            shared,
+            ticket: None,
+        }
+    }
+}
+
+impl Drop for Exited {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.leave(ticket);
+        }
     }
 }
 
 impl Future for Exited {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.0.poll_gone(cx.waker()) {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { shared, ticket } = &mut *self;
+        match shared.poll_gone(ticket, cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
@@ -485,5 +500,5 @@ debug! {
     "Call": Call<T>, self => self.delivery.shared, [<T>];
     "Spawn": Spawn<T>, self => self.delivery.shared, [<T>];
     "Stats": Stats, self => self.0.delivery.shared, [];
-    "Exited": Exited, self => self.0, [];
+    "Exited": Exited, self => self.shared, [];
 }

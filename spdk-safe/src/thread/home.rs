@@ -1,9 +1,9 @@
 //! Which SPDK thread a handle belongs to, and whether it is the one that runs.
 
-use std::ffi::c_void;
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
+use super::releases::{self, Job};
 use super::table;
 use crate::calls::{self, Call};
 use crate::error::ThreadError;
@@ -126,15 +126,15 @@ impl Home {
     ///
     /// # Safety
     ///
-    /// The thread must not exit during the call: SPDK aborts the process on a message to such a thread (T-20). It
-    /// does not while it holds a channel or a poller (T-09), so pass on only while you hold one there.
+    /// The thread must not exit before the job was run: SPDK aborts the process on a message to such a thread (T-20). It
+    /// does not while it holds a channel or a poller (T-09), so pass on only what releases one there, or keeps one.
     pub(crate) unsafe fn run(self, job: Box<dyn FnOnce()>) {
         if self.check_id().is_ok() {
             job();
             return;
         }
         // SAFETY: by this function's contract.
-        unsafe { self.send_if_there(Some(self), job) };
+        unsafe { releases::push(self.thread, self.id, Job::Bound(self, job)) };
     }
 
     /// As [`run`](Self::run), for a job that touches nothing but what belongs to the SPDK thread: right on whichever OS
@@ -149,71 +149,23 @@ impl Home {
             return;
         }
         // SAFETY: by this function's contract.
-        unsafe { self.send_if_there(None, job) };
+        unsafe { self.run_later(job) };
+    }
+
+    /// As [`run_anywhere`](Self::run_anywhere), always after what runs now.
+    ///
+    /// # Safety
+    ///
+    /// As [`run_anywhere`](Self::run_anywhere).
+    pub(crate) unsafe fn run_later(self, job: Box<dyn FnOnce()>) {
+        // SAFETY: by this function's contract.
+        unsafe { releases::push(self.thread, self.id, Job::Anywhere(job)) };
     }
 
     /// Runs `job` on this thread, which is current, after what runs now.
     pub(crate) fn send(self, job: Box<dyn FnOnce()>) {
         debug_assert!(self.check().is_ok());
         // SAFETY: the thread is current, so it has not exited.
-        unsafe { self.post(Some(self), job) };
+        unsafe { releases::push(self.thread, self.id, Job::Bound(self, job)) };
     }
-
-    /// # Safety
-    ///
-    /// As [`run`](Self::run). Without a `bound`, the job may run on another OS thread.
-    unsafe fn send_if_there(self, bound: Option<Self>, job: Box<dyn FnOnce()>) {
-        if self.is_gone() {
-            // Somebody else's thread, that SPDK forced out with what it held (T-10).
-            std::mem::forget(job);
-            return crate::log::error(&format!(
-                "SPDK thread {} has exited with something that was still held; it leaks",
-                self.id
-            ));
-        }
-        // SAFETY: it has not exited, and by this function's contract it does not now.
-        unsafe { self.post(bound, job) };
-    }
-
-    /// Whether the thread has exited.
-    fn is_gone(self) -> bool {
-        // SAFETY: only looks the id up, under SPDK's lock.
-        let raw = unsafe { spdk_sys::spdk_thread_get_by_id(self.id.get()) };
-        // SAFETY: the thread was found. SPDK destroys it on the OS thread that polls it, which is this one, or the
-        // caller holds something there.
-        raw.is_null() || unsafe { spdk_sys::spdk_thread_is_exited(raw) }
-    }
-
-    /// # Safety
-    ///
-    /// The thread has not exited. Without a `bound`, the job may run on another OS thread.
-    unsafe fn post(self, bound: Option<Self>, job: Box<dyn FnOnce()>) {
-        let ctx = Box::into_raw(Box::new((bound, job))).cast();
-        // SAFETY: by this function's contract. `ctx` is what `run_job_callback` expects.
-        let rc = unsafe {
-            spdk_sys::spdk_thread_send_msg(self.thread.as_ptr(), Some(run_job_callback), ctx)
-        };
-        if rc != 0 {
-            // Only old versions answer; the job, and what it was to release, is lost rather than run elsewhere.
-            crate::log::error(&format!(
-                "a message to an SPDK thread was refused ({rc}); a handle leaks"
-            ));
-        }
-    }
-}
-
-/// # Safety
-///
-/// SPDK calls this once, on the thread that the message was sent to, with the `ctx` of that message: a pointer
-/// from `Box::into_raw(Box::new((bound, job)))`.
-unsafe extern "C" fn run_job_callback(ctx: *mut c_void) {
-    // SAFETY: by this function's contract.
-    let job = unsafe { Box::from_raw(ctx.cast::<(Option<Home>, Box<dyn FnOnce()>)>()) };
-    let (bound, job) = *job;
-    if bound.is_some_and(|home| home.check().is_err()) {
-        // The thread was moved to another OS thread, and the job need not be `Send`.
-        std::mem::forget(job);
-        return crate::log::error("an SPDK thread was moved to another OS thread; a handle leaks");
-    }
-    crate::panic::contain("a message", job);
 }

@@ -25,6 +25,7 @@ pub(super) struct Local {
     spawner: RefCell<Option<Rc<dyn Spawner>>>,
     /// Run before the tasks are dropped.
     hooks: RefCell<Vec<Box<dyn FnOnce()>>>,
+    hooks_taken: Cell<bool>,
     tasks_dropped: Cell<bool>,
     pub(super) values: Values,
 }
@@ -36,6 +37,7 @@ pub(super) fn begin(shared: &Arc<Shared>, home: Home) -> Rc<Local> {
         home,
         spawner: RefCell::new(None),
         hooks: RefCell::default(),
+        hooks_taken: Cell::new(false),
         tasks_dropped: Cell::new(false),
         values: Values::default(),
     });
@@ -93,7 +95,7 @@ impl Local {
 
     /// Has `hook` run before the tasks are dropped.
     pub(super) fn at_exit(&self, hook: Box<dyn FnOnce()>) -> Result<(), ThreadError> {
-        if self.tasks_dropped.get() {
+        if self.hooks_taken.get() {
             return Err(ThreadError::Exiting);
         }
         self.hooks.borrow_mut().push(hook);
@@ -119,12 +121,11 @@ impl Local {
 
     /// Drops the tasks, and takes no others.
     pub(super) fn drop_tasks(&self) {
-        loop {
-            let hook = self.hooks.borrow_mut().pop();
-            match hook {
-                Some(hook) => contain("an exit hook", hook),
-                None => break,
-            };
+        // Those that a hook would add are refused: a hook that adds itself would have no end.
+        self.hooks_taken.set(true);
+        let hooks = self.hooks.take();
+        for hook in hooks.into_iter().rev() {
+            contain("an exit hook", hook);
         }
         self.tasks_dropped.set(true);
         let spawner = self.spawner.take();

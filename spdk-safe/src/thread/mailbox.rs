@@ -51,7 +51,7 @@ struct State {
 }
 
 /// A message that waits for room. It lies here and not in the future that waits, which may be forgotten.
-struct Waiting {
+pub(super) struct Waiting {
     ticket: u64,
     job: Job,
     waker: Waker,
@@ -183,14 +183,15 @@ impl Mailbox {
         }
     }
 
-    /// Takes back what waits under `ticket`, if it was not accepted.
-    pub(super) fn take_back(&self, ticket: u64) -> Option<Job> {
+    /// Takes back what waits under `ticket`, if it was not accepted. The caller drops it with no lock held: it is
+    /// somebody's code, and so is the waker.
+    pub(super) fn take_back(&self, ticket: u64) -> Option<Waiting> {
         let mut state = self.state();
         let at = state
             .waiting
             .binary_search_by_key(&ticket, |w| w.ticket)
             .ok()?;
-        state.waiting.remove(at).map(|waiting| waiting.job)
+        state.waiting.remove(at)
     }
 
     /// Accepts `task`, which was woken, for a pass.
@@ -210,12 +211,12 @@ impl Mailbox {
         state.sealed = true;
         let mut jobs = std::mem::take(&mut state.running);
         jobs.append(&mut state.jobs);
-        jobs.extend(state.waiting.drain(..).map(|waiting| waiting.job));
+        let waiting = std::mem::take(&mut state.waiting);
         state.in_flight = 0;
-        Pass {
-            jobs,
-            woken: std::mem::take(&mut state.woken),
-        }
+        let woken = std::mem::take(&mut state.woken);
+        drop(state);
+        jobs.extend(waiting.into_iter().map(|waiting| waiting.job));
+        Pass { jobs, woken }
     }
 
     /// Asks for a pass, though there may be nothing to do.
@@ -260,7 +261,7 @@ impl Mailbox {
         // Those that were woken before come first.
         left.woken.append(&mut state.woken);
         state.woken = left.woken;
-        state.in_flight -= ran;
+        state.in_flight = state.in_flight.saturating_sub(ran);
         let wakers = match state.closed {
             true => Vec::new(),
             false => state.promote(self.room),

@@ -38,6 +38,7 @@ mod outcome;
 mod owner;
 mod poller;
 pub(crate) mod registry;
+mod releases;
 mod shared;
 mod spawner;
 mod stats;

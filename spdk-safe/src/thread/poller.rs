@@ -109,7 +109,8 @@ impl Poller {
             faulted: Cell::new(false),
         });
         let micros = period.map_or(0, |p| {
-            u64::try_from(p.as_micros()).unwrap_or(u64::MAX).max(1)
+            let micros = u64::try_from(p.as_micros()).unwrap_or(u64::MAX);
+            micros.clamp(1, longest_period())
         });
         let ctx = Rc::into_raw(Rc::clone(&inner)).cast_mut().cast::<c_void>();
         // SAFETY: an SPDK thread is current, and `ctx` stays valid until `unregister` gives its count back. The name is
@@ -174,6 +175,12 @@ impl Poller {
     pub fn is_faulted(&self) -> bool {
         self.inner.faulted.get()
     }
+}
+
+/// The longest period in microseconds, about a century: SPDK adds it to the time in ticks, and neither may wrap.
+fn longest_period() -> u64 {
+    let seconds = u64::MAX / 2 / super::ticks_per_second().max(1);
+    seconds.saturating_mul(1_000_000)
 }
 
 impl Drop for Poller {

@@ -8,7 +8,7 @@
 //!  4: `exit_step` finds nothing held, and calls spdk_thread_exit   5: `look_after`: SPDK has destroyed it
 //! ```
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -20,7 +20,7 @@ use super::gate::Gate;
 use super::mailbox::{Accepted, Job, Kick, Mailbox, Refused};
 use super::spawner::LocalTask;
 use super::task::{self, SendTask, Stay, Task, Tasks};
-use super::{Home, local, registry, table};
+use super::{Home, local, registry, releases, table};
 use crate::panic::{contain, wake_all};
 use crate::sync::lock;
 
@@ -54,7 +54,15 @@ pub(super) struct Shared {
     report_at: Mutex<Option<Instant>>,
     left_at: Mutex<Option<Instant>>,
     /// Woken when it is gone.
-    joining: Mutex<Vec<Waker>>,
+    joining: Mutex<Joining>,
+}
+
+/// Who waits for the end.
+#[derive(Default)]
+struct Joining {
+    /// By ticket.
+    wakers: Vec<(u64, Waker)>,
+    next_ticket: u64,
 }
 
 // SAFETY: the raw pointer is sent to inside the gate, where SPDK takes messages from any thread, and otherwise used on
@@ -190,6 +198,18 @@ impl Shared {
         }
     }
 
+    /// Sends `f(ctx)` to the thread in a message of SPDK's: what SPDK answered, or `None` when it takes none.
+    pub(super) fn send_one(
+        &self,
+        f: unsafe extern "C" fn(*mut c_void),
+        ctx: *mut c_void,
+    ) -> Option<c_int> {
+        self.gate.pass(|| {
+            // SAFETY: by the type invariant: we are inside the gate.
+            unsafe { spdk_sys::spdk_thread_send_msg(self.raw.as_ptr(), Some(f), ctx) }
+        })
+    }
+
     /// Runs some of what was sent, and of the tasks that were woken. On the thread.
     fn pass(self: &Arc<Self>) {
         let mut pass = self.mailbox.begin_pass();
@@ -210,8 +230,9 @@ impl Shared {
         }
     }
 
-    /// Runs what is left of the messages, all of it: nothing new is accepted. For the app thread, which ends otherwise.
-    pub(super) fn close_for_good(self: &Arc<Self>, is_current: bool) {
+    /// Runs what is left of the messages, all of it: nothing new is accepted, and from then on the thread lets go of what
+    /// it holds. For the app thread, which ends otherwise.
+    pub(super) fn run_last(self: &Arc<Self>, is_current: bool) {
         wake_all(self.mailbox.close());
         let left = self.mailbox.seal();
         for job in left.jobs {
@@ -220,6 +241,14 @@ impl Shared {
                 false => drop(contain("the destructor of a message", || drop(job))),
             }
         }
+        let woken = left.woken;
+        contain("the destructor of a task", || drop(woken));
+        self.set_phase(Phase::Draining);
+    }
+
+    /// Ends the app thread.
+    pub(super) fn close_for_good(self: &Arc<Self>, is_current: bool) {
+        self.run_last(is_current);
         self.gate.close();
         self.set_phase(Phase::Left);
         self.gone();
@@ -271,6 +300,8 @@ impl Shared {
         if self.phase() != Phase::Draining {
             return;
         }
+        // What was sent home by handles that were dropped elsewhere is let go of while the gate is open.
+        releases::run_all(self.id);
         if let Some(local) = &local {
             let held = registry::held_by(local.home());
             if !held.is_empty() {
@@ -347,23 +378,42 @@ impl Shared {
     fn gone(&self) {
         self.set_phase(Phase::Gone);
         table::remove(self.id);
-        let joining = std::mem::take(&mut *lock(&self.joining));
-        wake_all(joining);
+        let joining = std::mem::take(&mut lock(&self.joining).wakers);
+        wake_all(joining.into_iter().map(|(_, waker)| waker).collect());
     }
 
-    /// Has `waker` woken when the thread is gone; `true` if it is.
-    pub(super) fn poll_gone(&self, waker: &Waker) -> bool {
+    /// Has `waker` woken when the thread is gone; `true` if it is. The caller keeps the ticket, and gives it back.
+    pub(super) fn poll_gone(&self, ticket: &mut Option<u64>, waker: &Waker) -> bool {
         // Cloned, and dropped, while nothing is locked: a waker is somebody's code.
-        let mut waker = Some(waker.clone());
+        let waker = waker.clone();
+        let _old;
         {
             let mut joining = lock(&self.joining);
-            let known = |waker: &Waker| joining.iter().any(|have| have.will_wake(waker));
-            if !waker.as_ref().is_some_and(known) {
-                joining.extend(waker.take());
+            let mine = joining
+                .wakers
+                .iter()
+                .position(|(id, _)| Some(*id) == *ticket);
+            match mine {
+                Some(at) => _old = std::mem::replace(&mut joining.wakers[at].1, waker),
+                None => {
+                    let id = joining.next_ticket;
+                    joining.next_ticket += 1;
+                    joining.wakers.push((id, waker));
+                    *ticket = Some(id);
+                }
             }
         }
         // `gone` sets the phase before it takes the list.
         self.phase() == Phase::Gone
+    }
+
+    /// Nobody waits under `ticket` any more.
+    pub(super) fn leave(&self, ticket: u64) {
+        let mut joining = lock(&self.joining);
+        let mine = joining.wakers.iter().position(|(id, _)| *id == ticket);
+        let mine = mine.map(|at| joining.wakers.swap_remove(at));
+        drop(joining);
+        drop(mine);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::local::Local;
 use super::shared::{Phase, Shared};
-use super::{Home, Poller, PollerStatus, app_thread, local};
+use super::{Home, Poller, PollerStatus, app_thread, local, registry, releases};
 use crate::error::ThreadError;
 use crate::panic::contain;
 use crate::sync::lock;
@@ -77,6 +77,8 @@ pub(super) fn may_hold(home: Home) -> Result<(), ThreadError> {
     let shared = match local::current() {
         Some(local) => Arc::clone(local.shared()),
         None => match get(home.id()) {
+            // It has let go of all, and SPDK is about to stop.
+            None if is_app_thread(home.id()) => return Err(ThreadError::Exiting),
             // Somebody else's.
             None => return Ok(()),
             Some(shared) if !shared.pinned => return Err(ThreadError::Migratable),
@@ -94,7 +96,7 @@ pub(super) fn may_hold(home: Home) -> Result<(), ThreadError> {
 pub(super) fn want_attention() {
     if !ATTENTION.swap(true, Ordering::AcqRel) {
         // Refused, it is seen a little later.
-        let _ = app_thread::send(attend_callback, ptr::null_mut());
+        let _ = app_thread::send_one(attend_callback, ptr::null_mut());
     }
 }
 
@@ -112,7 +114,7 @@ pub(crate) fn attend() -> PollerStatus {
     if !ATTENTION.swap(false, Ordering::AcqRel) {
         return PollerStatus::Idle;
     }
-    let mut again = false;
+    let mut again = releases::retry();
     for shared in all() {
         again |= shared.look_after();
     }
@@ -146,6 +148,26 @@ pub(super) fn open_app_thread(home: Home) {
     }
 }
 
+/// Runs the last messages to the app thread, which is current, and lets go of what it holds; it takes nothing new.
+pub(crate) fn drain_app_thread() {
+    if let Some(local) = local::of_id(APP_THREAD.load(Ordering::Acquire)) {
+        local.shared().run_last(true);
+        registry::drain(local.home());
+        releases::run_all(local.home().id());
+    }
+}
+
+/// What was to be released on the app thread, which takes nothing any more: it is done if the thread is current.
+pub(super) fn lose_releases() {
+    let Some(id) = app_thread_id() else {
+        return;
+    };
+    match super::current_id() == Some(id) {
+        true => releases::run_all(id),
+        false => releases::lose_all(id),
+    }
+}
+
 /// Lets the app thread go: what was sent to it is run if it is current, else dropped.
 pub(super) fn close_app_thread() {
     let Some(local) = local::of_id(APP_THREAD.load(Ordering::Acquire)) else {
@@ -166,7 +188,12 @@ pub(super) fn is_app_thread(id: NonZeroU64) -> bool {
 
 /// The app thread, while an app runs.
 pub(super) fn app_thread() -> Option<Arc<Shared>> {
-    NonZeroU64::new(APP_THREAD.load(Ordering::Acquire)).and_then(get)
+    app_thread_id().and_then(get)
+}
+
+/// Its id, also when it is closed.
+pub(super) fn app_thread_id() -> Option<NonZeroU64> {
+    NonZeroU64::new(APP_THREAD.load(Ordering::Acquire))
 }
 
 /// The local half of the current thread, or why it has none.

@@ -379,3 +379,36 @@ fn t11_requests_that_a_thread_keeps_fail_when_it_exits() {
         bdev.unregister().await;
     });
 }
+
+#[test]
+fn t11_a_hook_that_adds_itself_is_run_once() {
+    fn hook() {
+        assert_eq!(thread::at_exit(hook), Err(ThreadError::Exiting));
+    }
+    SPDK.run(async |spdk| {
+        let thread = pinned(&spdk, "hooked").await;
+        let add = || thread::at_exit(hook).unwrap();
+        thread.call(add).await.unwrap();
+        thread.exit().await;
+    });
+}
+
+#[test]
+fn t11_an_end_that_nobody_waits_for_any_more_keeps_no_waker() {
+    struct Plain;
+    impl std::task::Wake for Plain {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    SPDK.run(async |spdk| {
+        let thread = pinned(&spdk, "waited for").await;
+        let plain = std::sync::Arc::new(Plain);
+        let waker = std::task::Waker::from(std::sync::Arc::clone(&plain));
+        let mut exited = Box::pin(thread.exited());
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(exited.as_mut().poll(&mut cx).is_pending());
+        drop(exited);
+        drop(waker);
+        assert_eq!(std::sync::Arc::strong_count(&plain), 1);
+        thread.exit().await;
+    });
+}

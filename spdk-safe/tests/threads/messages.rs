@@ -412,3 +412,35 @@ fn t7_where_spdk_itself_is_full_nothing_is_lost() {
         thread.exit().await;
     });
 }
+
+/// A waker whose destructor asks the thread something.
+struct Asks(thread::ThreadHandle);
+
+impl std::task::Wake for Asks {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        assert_eq!(self.0.in_flight(), 1);
+    }
+}
+
+#[test]
+fn t7_the_waker_of_a_message_that_waits_is_dropped_with_nothing_locked() {
+    SPDK.run(async |spdk| {
+        let builder = Thread::builder("asked").max_in_flight(1);
+        let thread = builder.create(&spdk).await.unwrap();
+        let handle: thread::ThreadHandle = thread.handle().into();
+        // Our OS thread is the thread's, so this stays in flight.
+        handle.try_send(|| ()).unwrap();
+        let mut send = Box::pin(handle.send(|| ()));
+        for _ in 0..2 {
+            let waker = std::task::Waker::from(Arc::new(Asks(handle.clone())));
+            let mut cx = std::task::Context::from_waker(&waker);
+            assert!(send.as_mut().poll(&mut cx).is_pending());
+        }
+        drop(send);
+        thread.exit().await;
+    });
+}

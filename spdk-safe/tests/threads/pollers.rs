@@ -133,3 +133,48 @@ fn t3_a_poller_is_refused_where_it_could_be_moved_away() {
         thread.exit().await;
     });
 }
+
+#[test]
+fn t5_t7_pollers_dropped_on_another_thread_fill_no_ring() {
+    thread_local!(static MANY: RefCell<Vec<Poller>> = const { RefCell::new(Vec::new()) });
+    SPDK.run(async |spdk| {
+        let alive = Rc::new(());
+        let mut all = Vec::new();
+        for _ in 0..70_000 {
+            let mine = Rc::clone(&alive);
+            let idle = move || {
+                let _ = &mine;
+                PollerStatus::Idle
+            };
+            all.push(Poller::register(Some(Duration::from_secs(1000)), idle).unwrap());
+        }
+        MANY.set(all);
+        // On the same reactor, so on the same OS thread.
+        let thread = pinned(&spdk, "drops").await;
+        thread.call(|| drop(MANY.take())).await.unwrap();
+        thread.exit().await;
+        while Rc::strong_count(&alive) != 1 {
+            yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn a_period_of_centuries_is_long() {
+    SPDK.run(async |_spdk| {
+        let seconds = (1u128 << 64).div_ceil(u128::from(spdk_safe::thread::ticks_per_second()));
+        for period in [Duration::from_secs(seconds as u64), Duration::MAX] {
+            let calls = Rc::new(Cell::new(0));
+            let count = Rc::clone(&calls);
+            let poller = Poller::register(Some(period), move || {
+                count.set(count.get() + 1);
+                PollerStatus::Idle
+            });
+            for _ in 0..100 {
+                passes().await;
+            }
+            assert_eq!(calls.get(), 0);
+            drop(poller);
+        }
+    });
+}

@@ -455,3 +455,50 @@ fn rule_2_a_poller_on_a_foreign_thread_that_is_moved_is_not_called_elsewhere() {
         },
     );
 }
+
+/// Leaves a poller behind, if it may.
+fn leave_a_poller() -> bool {
+    let poller = Poller::register(Some(std::time::Duration::from_secs(1000)), || {
+        PollerStatus::Idle
+    });
+    let made = poller.is_ok();
+    std::mem::forget(poller);
+    made
+}
+
+#[test]
+fn t11_the_app_thread_takes_nothing_new_when_it_has_let_go_of_all() {
+    struct Leaves;
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            assert!(!leave_a_poller());
+            println!("the destructor ran");
+        }
+    }
+    fn last_message() {
+        if thread::app().is_none_or(|app| app.try_send(last_message).is_err()) {
+            assert!(leave_a_poller(), "it is let go of");
+            println!("the message ran");
+        }
+    }
+    let said = in_process(
+        "t11_the_app_thread_takes_nothing_new_when_it_has_let_go_of_all",
+        || {
+            let main = async |_spdk: Spdk| {
+                let leaves = Leaves;
+                let poller = Poller::register(None, move || {
+                    let _ = &leaves;
+                    PollerStatus::Idle
+                });
+                std::mem::forget(poller);
+                thread::app().unwrap().try_send(last_message).unwrap();
+            };
+            app().run(main).unwrap();
+        },
+    );
+    if !said.is_empty() {
+        assert!(said.contains("the destructor ran"), "{said}");
+        assert!(said.contains("the message ran"), "{said}");
+        assert!(!said.contains("forc"), "a poller was left:\n{said}");
+    }
+}
