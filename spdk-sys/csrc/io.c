@@ -114,3 +114,23 @@ spdk_shim_bdev_io_status(const struct spdk_bdev_io *bdev_io, struct spdk_shim_io
 	}
 #endif
 }
+
+void
+spdk_shim_bdev_io_pool(uint64_t *idle, uint64_t *size)
+{
+	struct spdk_bdev_opts opts;
+	struct spdk_mempool *pool;
+	char name[32];
+
+	memset(&opts, 0, sizeof(opts));
+#if SINCE(21, 1)
+	spdk_bdev_get_opts(&opts, sizeof(opts));
+#else
+	spdk_bdev_get_opts(&opts);
+#endif
+	/* The name that lib/bdev gives it. */
+	snprintf(name, sizeof(name), "bdev_io_%d", getpid());
+	pool = spdk_mempool_lookup(name);
+	*idle = pool ? spdk_mempool_count(pool) : 0;
+	*size = opts.bdev_io_pool_size;
+}

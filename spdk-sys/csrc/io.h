@@ -41,4 +41,7 @@ struct spdk_shim_io_status {
 };
 void spdk_shim_bdev_io_status(const struct spdk_bdev_io *bdev_io, struct spdk_shim_io_status *out);
 
+/* How many spdk_bdev_ios the pool has, those that threads keep for themselves not among them; and its size. */
+void spdk_shim_bdev_io_pool(uint64_t *idle, uint64_t *size);
+
 #endif

@@ -28,6 +28,12 @@ pub(crate) fn set_down() -> bool {
     STATE.fetch_and(!UP, Ordering::AcqRel) & !UP == 0
 }
 
+/// How many buffers there are.
+#[cfg(feature = "test")]
+pub(crate) fn buffers() -> usize {
+    STATE.load(Ordering::Acquire) & !UP
+}
+
 /// Counts a buffer in; false when the environment is not up, or can't be called: a line of its log is being written.
 fn enter() -> bool {
     if crate::log::in_receiver() {

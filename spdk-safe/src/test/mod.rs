@@ -20,10 +20,12 @@
 //! });
 //! ```
 
+mod open;
 mod schedule;
 mod seeded;
 mod thread;
 
+pub use open::Open;
 pub use schedule::{Random, Turn};
 pub use seeded::{Case, SeededHarness};
 pub use thread::{Running, TestThread, ThreadEnded};

@@ -16,7 +16,7 @@ use super::{Caught, IS_HARNESS, LAST_PANIC, keep_panics_for_their_tests, left_op
 use crate::app::{App, LogLevel, Main, OwnLoop, Pools, Spdk};
 use crate::module::BdevModule;
 use crate::sync::lock;
-use crate::thread::{Thread, table};
+use crate::thread::{Thread, registry, table};
 use crate::units::Mib;
 use crate::{bdev, io_device};
 
@@ -53,6 +53,7 @@ const MOST_TURNS: u64 = 2_000_000;
 #[derive(Debug)]
 pub struct SeededHarness {
     modules: &'static [&'static BdevModule],
+    pools: Pools,
 }
 
 /// What a test gets, for one seed.
@@ -84,7 +85,16 @@ impl SeededHarness {
     /// A harness that registers `modules`. It is started by the first [`run`](Self::run).
     #[must_use]
     pub const fn new(modules: &'static [&'static BdevModule]) -> Self {
-        Self { modules }
+        Self {
+            modules,
+            pools: Pools::small(),
+        }
+    }
+
+    /// With pools of these sizes: [`Pools::small`] if it is not said.
+    #[must_use]
+    pub const fn pools(self, pools: Pools) -> Self {
+        Self { pools, ..self }
     }
 
     /// Runs `test` once for each of `seeds`, with the app thread and `threads` more. With `SPDK_TEST_SEED` in the
@@ -126,7 +136,7 @@ impl SeededHarness {
             }
             Err(_) => seeds.into_iter().collect(),
         };
-        let shared = SHARED.get_or_init(|| start(self.modules));
+        let shared = SHARED.get_or_init(|| start(self.modules, self.pools));
         let (send, result) = mpsc::channel();
         let job: Job = Box::new(move |own| {
             let mut recorded = Vec::new();
@@ -197,7 +207,11 @@ fn run_case(
         }
     });
     // Threads have exited, or were told to when the test was dropped; now they go.
-    let hangs = outcome.is_none().then(|| super::open_names().join(", "));
+    let hangs = outcome.is_none().then(|| {
+        let mut open = super::open_names();
+        open.extend(registry::all_held());
+        open.join(", ")
+    });
     if hangs.is_some() {
         bdev::revoke_all();
         io_device::revoke_all();
@@ -258,7 +272,7 @@ fn turn(own: &mut OwnLoop, schedule: &mut Schedule, turns: Option<&mut Vec<Turn>
     at
 }
 
-fn start(modules: &'static [&'static BdevModule]) -> Shared {
+fn start(modules: &'static [&'static BdevModule], pools: Pools) -> Shared {
     // Destructors of C libraries run at exit, and must not find SPDK at work.
     // SAFETY: `stop_at_exit` is a plain function that lives for ever.
     unsafe { libc::atexit(stop_at_exit) };
@@ -273,7 +287,7 @@ fn start(modules: &'static [&'static BdevModule]) -> Shared {
                 .no_huge()
                 .no_pci()
                 .memory(Mib(512))
-                .pools(Pools::small())
+                .pools(pools)
                 .log_level(LogLevel::Warn);
             for module in modules {
                 builder = builder.module(module);

@@ -54,6 +54,14 @@ pub(crate) fn held_by(home: Home) -> Vec<String> {
     held.map(|entry| entry.what()).collect()
 }
 
+/// What all SPDK threads of this OS thread hold.
+#[cfg(feature = "test")]
+pub(crate) fn all_held() -> Vec<String> {
+    let all: Vec<_> = HELD.with_borrow(|list| list.iter().filter_map(Weak::upgrade).collect());
+    let held = all.iter().filter(|entry| entry.is_held());
+    held.map(|entry| entry.what()).collect()
+}
+
 fn of(home: Home) -> Vec<Rc<dyn Held>> {
     let mine = |entry: &Rc<dyn Held>| entry.home() == home;
     HELD.with_borrow(|list| list.iter().filter_map(Weak::upgrade).filter(mine).collect())
