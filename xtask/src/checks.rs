@@ -1,6 +1,6 @@
-//! `cargo xtask loom` and `cargo xtask sanitize`: the executor under tools that see what tests do not.
+//! `cargo xtask loom` and `cargo xtask sanitize`: the code under tools that see what tests do not.
 //!
-//! Both build `spdk-exec` alone, which needs no SPDK, each into a target folder of its own.
+//! Each builds into a target folder of its own; `spdk-exec` alone needs no SPDK.
 
 use std::process::Command;
 
@@ -16,6 +16,9 @@ const SANITIZED: &[&str] = &[
     "--test=borrowed",
     "--test=panics",
 ];
+
+/// The test programs of `spdk-safe` that run under AddressSanitizer: those that let go of things at the worst moment.
+const STORM: &[&str] = &["--test=storm", "--test=io_reentry", "--test=io_moments"];
 
 /// Every interleaving of what crosses threads, up to a bound.
 pub(crate) fn loom() -> Result<()> {
@@ -48,7 +51,11 @@ pub(crate) fn sanitize() -> Result<()> {
     cargo::run(sanitizer(
         "address",
         &[SANITIZED, &["--lib", "--test=alloc", "--test=reuse"]].concat(),
-    ))
+    ))?;
+    // On real SPDK, whose C is not instrumented, and which lets go of some memory only with the process.
+    let mut storm = nightly("address", "spdk-safe", STORM);
+    storm.env("ASAN_OPTIONS", "detect_leaks=0");
+    cargo::run(storm)
 }
 
 fn has_nightly() -> bool {
@@ -60,6 +67,11 @@ fn has_nightly() -> bool {
 
 /// `cargo test` of the executor under `which` sanitizer.
 fn sanitizer(which: &str, args: &[&str]) -> Command {
+    nightly(which, "spdk-exec", args)
+}
+
+/// `cargo test` of `package` under `which` sanitizer.
+fn nightly(which: &str, package: &str, args: &[&str]) -> Command {
     let top = workspace();
     let mut command = Command::new("rustup");
     command
@@ -69,7 +81,8 @@ fn sanitizer(which: &str, args: &[&str]) -> Command {
             "nightly",
             "cargo",
             "test",
-            "--package=spdk-exec",
+            "--package",
+            package,
             "--target=x86_64-unknown-linux-gnu",
         ])
         .args(args)
