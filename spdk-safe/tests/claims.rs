@@ -234,7 +234,8 @@ fn b22_a_claim_to_write_makes_a_read_only_descriptor_writable() {
             ch.write_zeroes(Lba(1), Blocks(1)).await.unwrap();
             let read = before.read(Lba(0), desc.alloc(Blocks(1)).unwrap());
             read.await.0.unwrap();
-            drop((before, ch, desc));
+            drop((before, ch));
+            desc.close().await;
             // What was writable stays so.
             let desc = read_write(&spdk, "b22")
                 .claim_as(&FIRST, ReadManyWriteOne)
