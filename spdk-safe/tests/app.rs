@@ -302,6 +302,9 @@ fn a_second_signal_ends_a_start_that_never_ends() {
         libc::SIGINT,
         "a_second_signal_ends_a_start_that_never_ends",
         || {
+            // A job in the background of a shell ignores it, and this process after it.
+            // SAFETY: sets the default.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
             // SAFETY: before SPDK starts; the name is copied, and the handler is a function. Allowed in both states.
             unsafe { spdk_rpc_register_method(c"test_never_answers".as_ptr(), never_answers, 3) };
             let _ = app()
