@@ -23,9 +23,11 @@
 //! | --- | --- |
 //! | [`raid1`] | the mirror: create, delete, data path |
 //! | [`raid1::layout`] | what a set of bases makes together; pure, needs no SPDK |
+//! | [`split`] | cuts requests at boundaries; pure, needs no SPDK |
 //!
 //! Without the feature `spdk` only the pure parts are left, and no SPDK is looked for.
 
 #![forbid(unsafe_code)]
 
 pub mod raid1;
+pub mod split;
