@@ -1,6 +1,6 @@
 //! Any set of bases makes an array that fits all of them, or is refused; needs no SPDK.
 //!
-//! `cargo +nightly fuzz run layout` (with cargo-fuzz installed).
+//! `cargo xtask fuzz layout`.
 
 #![no_main]
 

@@ -58,7 +58,7 @@ pub(crate) fn sanitize() -> Result<()> {
     cargo::run(storm)
 }
 
-fn has_nightly() -> bool {
+pub(crate) fn has_nightly() -> bool {
     let output = Command::new("rustup")
         .args(["run", "nightly", "cargo", "--version"])
         .output();
@@ -96,7 +96,18 @@ fn nightly(which: &str, package: &str, args: &[&str]) -> Command {
             format!("suppressions={}", top.join("spdk-exec/tsan.supp").display()),
         )
         .env("CARGO_TARGET_DIR", top.join("target").join(which));
-    // Those of the toolchain that runs us.
+    forget_toolchain(&mut command);
+    command
+}
+
+/// `command` with the nightly toolchain for the cargo that it calls.
+pub(crate) fn on_nightly(command: &mut Command) -> &mut Command {
+    forget_toolchain(command);
+    command.env("RUSTUP_TOOLCHAIN", "nightly")
+}
+
+/// Takes out what the toolchain that runs us has put into the environment.
+fn forget_toolchain(command: &mut Command) {
     for name in [
         "CARGO",
         "RUSTC",
@@ -106,5 +117,4 @@ fn nightly(which: &str, package: &str, args: &[&str]) -> Command {
     ] {
         command.env_remove(name);
     }
-    command
 }

@@ -75,6 +75,7 @@ fn steps() -> Vec<Step> {
             &["build", "-p", "spdk-raid", "--lib", "--no-default-features"],
         )),
         Step::new("loom", &["xtask", "loom"]),
+        Step::new("fuzz", &["xtask", "fuzz", "--seconds", "10"]),
         Step::new("sanitizers", &["xtask", "sanitize"]),
         Step::new("demo", &["xtask", "demo", "--size", "8"]),
     ]

@@ -5,6 +5,7 @@
 mod cargo;
 mod checks;
 mod ci;
+mod fuzz;
 mod host;
 #[path = "../../spdk-sys/build/locate.rs"]
 mod locate;
@@ -54,6 +55,8 @@ enum Task {
     Loom,
     /// Run the executor's tests under ThreadSanitizer and AddressSanitizer, where there is a nightly toolchain.
     Sanitize,
+    /// Fuzz what takes input from outside: each target for a while, from its seeds; needs a nightly toolchain.
+    Fuzz(fuzz::Fuzz),
     /// Build an SPDK from Debian's archive into the cache, if there is none.
     ///
     /// Looks at SPDK_DIR, then at pkg-config, then in ${XDG_CACHE_HOME:-~/.cache}/spdk-sys. Finding none, it
@@ -115,6 +118,7 @@ fn run(cli: Cli, host: &Host) -> Result<ExitCode> {
         Task::Ci => return ci::run(host),
         Task::Loom => checks::loom()?,
         Task::Sanitize => checks::sanitize()?,
+        Task::Fuzz(options) => fuzz::fuzz(&options)?,
         Task::Spdk(SpdkArgs { print: true, .. }) => {
             let (text, found) = setup::report(host);
             println!("{}", text.trim_end());
