@@ -77,15 +77,30 @@ fuzz_target!(|request: Request| {
         assert_eq!(child.extent.lba().0, request.lba + next);
         let (first, last) = (child.extent.lba().0, child.extent.last().0);
         next += child.extent.blocks().0;
-        assert!(rules.strip.is_none_or(|strip| first / strip == last / strip));
-        assert!(rules.max_blocks.is_none_or(|most| child.extent.blocks().0 <= most.get()));
-        assert!(rules.front.is_none_or(|front| (first < front.0) == (last < front.0)));
+        assert!(
+            rules
+                .strip
+                .is_none_or(|strip| first / strip == last / strip)
+        );
+        assert!(
+            rules
+                .max_blocks
+                .is_none_or(|most| child.extent.blocks().0 <= most.get())
+        );
+        assert!(
+            rules
+                .front
+                .is_none_or(|front| (first < front.0) == (last < front.0))
+        );
         let Some(pieces) = &pieces else {
             assert_eq!(child.window, None);
             continue;
         };
         let window = child.window.expect("there is memory");
-        assert_eq!(window.bytes, child.extent.blocks().0 * u64::from(block_size.get()));
+        assert_eq!(
+            window.bytes,
+            child.extent.blocks().0 * u64::from(block_size.get())
+        );
         let (mut sum, mut count) = (0, 0);
         for (piece, from, bytes) in window.parts(pieces.as_slice()) {
             // The byte that follows the last one.
