@@ -999,3 +999,58 @@ fn t7_devices_that_come_and_go_fill_no_ring() {
         }
     });
 }
+
+#[test]
+fn an_unregistration_keeps_one_waker_and_none_when_its_future_is_dropped() {
+    SPDK.run(async |spdk| {
+        let log = Arc::new(Log::default());
+        let device = io_device::register(&spdk, "wakers", Probe(Arc::clone(&log))).unwrap();
+        let channel = device.channel().unwrap();
+        let mut gone = pin!(Some(device.unregister()));
+        let polled_with = |future: &mut UnregisterIoDevice<_>| {
+            let flag = Arc::new(NoWake);
+            let waker = Waker::from(Arc::clone(&flag));
+            let polled = pin!(future).poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            flag
+        };
+        let flags: Vec<_> = (0..100)
+            .map(|_| polled_with(gone.as_mut().get_mut().as_mut().unwrap()))
+            .collect();
+        let kept = || flags.iter().filter(|flag| Arc::strong_count(flag) > 1);
+        assert_eq!(kept().count(), 1);
+        gone.set(None);
+        assert_eq!(kept().count(), 0);
+        drop(channel);
+        while log.counts().2 != 1 {
+            yield_now().await;
+        }
+    });
+}
+
+struct NoWake;
+
+impl std::task::Wake for NoWake {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn t7_devices_left_to_the_end_of_the_app_go_with_it() {
+    in_process("t7_devices_left_to_the_end_of_the_app_go_with_it", || {
+        let log = Arc::new(Log::default());
+        App::builder("io-device")
+            .no_huge()
+            .no_pci()
+            .share_cores()
+            .memory(Mib(512))
+            .pools(Pools::small())
+            .run(async |spdk| {
+                for _ in 0..20_000 {
+                    let device = Probe(Arc::clone(&log));
+                    std::mem::forget(io_device::register(&spdk, "left", device).unwrap());
+                }
+            })
+            .unwrap();
+        assert_eq!(log.counts().2, 20_000);
+    });
+}

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use spdk_safe::app::Builder;
 use spdk_safe::error::ThreadError;
-use spdk_safe::io_device::{self, IoDevice, SharedIoDevice};
+use spdk_safe::io_device::{self, ForEachChannel, IoDevice, SharedIoDevice};
 use spdk_safe::log::{self, FlagError, Line, Source};
 use spdk_safe::prelude::*;
+use spdk_safe::test::Open;
 use spdk_safe::thread::{Poller, PollerStatus};
 
 /// Says which test a child process is to run.
@@ -479,6 +480,80 @@ fn r1_a_receiver_may_use_the_device_whose_message_was_refused() {
                     assert_eq!(USED.load(Ordering::Relaxed), 1);
                     // There is no room to put them; the end of the app does.
                     std::mem::forget((channel, device));
+                })
+                .unwrap();
+        },
+    );
+}
+
+/// What a receiver has in its hands.
+#[derive(Default)]
+struct Hands {
+    pollers: Vec<Poller>,
+    buffer: Option<DmaBuf>,
+    device: Option<SharedIoDevice<Device>>,
+    visit: Option<ForEachChannel<()>>,
+}
+
+thread_local!(static HANDS: std::cell::RefCell<Hands> = std::cell::RefCell::default());
+
+#[test]
+fn t5_a_receiver_lets_go_of_things_while_spdk_has_its_list_of_threads_locked() {
+    in_process(
+        "t5_a_receiver_lets_go_of_things_while_spdk_has_its_list_of_threads_locked",
+        || {
+            app()
+                .log_to(|line| {
+                    if !line.text.contains("could not find io_device") {
+                        return;
+                    }
+                    HANDS.with_borrow_mut(|hands| {
+                        hands.pollers.clear();
+                        hands.buffer = None;
+                        let device = hands.device.take().unwrap();
+                        hands.visit = Some(device.for_each_channel(|()| Ok(())));
+                    });
+                })
+                .run(async |spdk| {
+                    let alive = Arc::new(());
+                    let poller = |alive: Arc<()>| {
+                        let poll = move || {
+                            let _alive = &alive;
+                            PollerStatus::Idle
+                        };
+                        let poller = Poller::register(None, poll).unwrap();
+                        HANDS.with_borrow_mut(|hands| hands.pollers.push(poller));
+                    };
+                    poller(Arc::clone(&alive));
+                    let thread = Thread::builder("other").create(&spdk).await.unwrap();
+                    let theirs = Arc::clone(&alive);
+                    thread.call(move || poller(theirs)).await.unwrap();
+                    let device = io_device::register(&spdk, "d", Device).unwrap();
+                    let channel = device.channel().unwrap();
+                    HANDS.with_borrow_mut(|hands| {
+                        hands.buffer = Some(DmaBuf::zeroed(Bytes(512), 64).unwrap());
+                        hands.device = Some(device.share());
+                    });
+                    assert_eq!((Arc::strong_count(&alive), Open::now().dma_buffers), (3, 1));
+
+                    let unknown = std::ptr::from_ref(&spdk).cast_mut().cast();
+                    // SAFETY: an SPDK thread is current; the address is only looked for.
+                    let none = unsafe { spdk_sys::spdk_get_io_channel(unknown) };
+                    assert!(none.is_null());
+
+                    let visit = HANDS.with_borrow_mut(|hands| hands.visit.take());
+                    assert_eq!(visit.unwrap().await.unwrap(), 1);
+                    while Arc::strong_count(&alive) != 1 {
+                        spdk_safe::app::yield_now().await;
+                    }
+                    // Freed when the next one is made.
+                    assert_eq!(Open::now().dma_buffers, 1);
+                    let buffer = DmaBuf::zeroed(Bytes(512), 64).unwrap();
+                    assert_eq!(Open::now().dma_buffers, 1);
+                    drop((buffer, channel));
+                    assert_eq!(Open::now().dma_buffers, 0);
+                    device.unregister().await;
+                    thread.exit().await;
                 })
                 .unwrap();
         },

@@ -146,7 +146,12 @@ fn r1_a_receiver_of_log_lines_can_not_end_the_loop() {
             matches!(error, OpenError::Thread(ThreadError::NotAppThread)),
             "{error}"
         );
+        assert_eq!(poller(), Err(ThreadError::Exiting));
     });
+}
+
+fn poller() -> Result<(), ThreadError> {
+    thread::Poller::register(None, || thread::PollerStatus::Idle).map(drop)
 }
 
 struct Ends;
@@ -169,6 +174,7 @@ fn r1_the_loop_does_not_end_while_a_channel_is_made() {
         OWN.set(Some(own));
         let channel = device.channel().unwrap();
         assert_eq!(*channel.context().unwrap(), 1);
+        assert_eq!(poller(), Err(ThreadError::Exiting));
     });
 }
 

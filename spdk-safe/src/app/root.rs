@@ -23,6 +23,12 @@ use crate::{bdev, env, io_device, log, module, panic};
 /// How long the end of the app may take before what is still open is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 
+/// How often what is still open is told again to close, at most.
+const AGAIN_AFTER: Duration = Duration::from_millis(1);
+
+/// How many things a report names.
+const NAMED: usize = 32;
+
 /// The root of the running app, for callbacks that get no pointer. Null while none runs.
 static ROOT: AtomicPtr<Root<'static>> = AtomicPtr::new(ptr::null_mut());
 
@@ -227,6 +233,7 @@ impl<'a> Root<'a> {
         let drain = Drain {
             poller: poller.ok(),
             phase: Cell::new(Phase::Exit),
+            again_at: Cell::new(Instant::now()),
             report_at: Cell::new(Instant::now() + REPORT_AFTER),
             overdue_at: Cell::new(
                 self.times
@@ -268,14 +275,14 @@ impl<'a> Root<'a> {
                 io_device::revoke_all();
                 Phase::Devices
             }
-            Phase::Devices if io_device::registered() == 0 => Phase::Stopping,
+            Phase::Devices if !io_device::any_registered() => Phase::Stopping,
             Phase::Bdevs | Phase::Descriptors | Phase::Devices => {
                 // Again, for what SPDK had no room for the first time.
-                match phase {
+                self.seldom(|| match phase {
                     Phase::Bdevs => module::unregister_all(),
                     Phase::Descriptors => bdev::revoke_all(),
                     _ => io_device::revoke_all(),
-                }
+                });
                 self.report();
                 phase
             }
@@ -286,6 +293,24 @@ impl<'a> Root<'a> {
         }
         if next == Phase::Stopping {
             self.finish();
+        }
+    }
+
+    /// Calls `f` now and then: the more is open, the longer it takes, and what is open needs its time to close.
+    fn seldom(&self, f: impl FnOnce()) {
+        let start = Instant::now();
+        let drain = self.drain.borrow();
+        if drain
+            .as_ref()
+            .is_some_and(|drain| start < drain.again_at.get())
+        {
+            return;
+        }
+        drop(drain);
+        f();
+        let next = Instant::now() + AGAIN_AFTER.max(start.elapsed() * 8);
+        if let Some(drain) = self.drain.borrow().as_ref() {
+            drain.again_at.set(next);
         }
     }
 
@@ -344,18 +369,24 @@ impl<'a> Root<'a> {
 
 /// What is open, for a report.
 pub(super) fn open_names() -> Vec<String> {
-    module::names()
-        .into_iter()
-        .chain(table::names())
-        .chain(bdev::open_names())
-        .chain(io_device::names())
-        .collect()
+    let mut names = module::names();
+    names.extend(table::names());
+    names.extend(bdev::open_names());
+    names.extend(io_device::names());
+    if names.len() > NAMED {
+        let more = names.len() - NAMED;
+        names.truncate(NAMED);
+        names.push(format!("{more} more"));
+    }
+    names
 }
 
 /// The end of the app, under way.
 struct Drain {
     poller: Option<Poller>,
     phase: Cell<Phase>,
+    /// When what is still open is told again to close.
+    again_at: Cell<Instant>,
     report_at: Cell<Instant>,
     /// When that is to be an error; `None` when it was, or never is.
     overdue_at: Cell<Option<Instant>>,

@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 
 use thiserror::Error;
 
-use super::{enter, leave};
+use super::{enter, late, leave};
 use crate::units::Bytes;
 
 /// Zeroed, aligned memory that devices may reach; what an I/O owns while it is in flight.
@@ -140,6 +140,10 @@ impl DerefMut for DmaBuf {
 
 impl Drop for DmaBuf {
     fn drop(&mut self) {
+        if crate::log::in_receiver() {
+            return late::keep(self.ptr);
+        }
+        late::free();
         // SAFETY: by the type invariant the memory is ours, mapped, and not freed yet.
         unsafe { spdk_sys::spdk_dma_free(self.ptr.as_ptr().cast()) };
         leave();

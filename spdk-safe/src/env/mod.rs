@@ -3,6 +3,7 @@
 //! C header: `include/spdk/env.h`.
 
 mod dma_buf;
+mod late;
 mod part;
 mod pool;
 mod uninit;
@@ -25,6 +26,7 @@ pub(crate) fn set_up() {
 
 /// No more buffers. Whether there are none left, so that the memory may be unmapped.
 pub(crate) fn set_down() -> bool {
+    late::free();
     STATE.fetch_and(!UP, Ordering::AcqRel) & !UP == 0
 }
 
@@ -43,6 +45,7 @@ fn enter() -> bool {
         leave();
         return false;
     }
+    late::free();
     true
 }
 

@@ -30,7 +30,7 @@ use crate::thread::registry::Held;
 use crate::thread::{Home, app_thread};
 
 /// Every device that was registered and is not gone, in that order.
-static REGISTERED: Mutex<Vec<Weak<dyn Registered>>> = Mutex::new(Vec::new());
+static REGISTERED: Mutex<VecDeque<Weak<dyn Registered>>> = Mutex::new(VecDeque::new());
 
 /// What the end of the app does with a device of any type.
 trait Registered: Send + Sync {
@@ -62,8 +62,8 @@ struct State<D: IoDevice> {
     lost: bool,
     /// The channels that are made, by the id of their thread; ids are never used again.
     links: BTreeMap<u64, Link<D>>,
-    /// Woken when the device is gone.
-    waiting: Vec<Waker>,
+    /// Woken when the device is gone: of the one future that the owner became.
+    waiting: Option<Waker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl<D: IoDevice> Core<D> {
                 asked: false,
                 lost: false,
                 links: BTreeMap::new(),
-                waiting: Vec::new(),
+                waiting: None,
             }),
         });
         // INVARIANT: this count is SPDK's until `gone_callback`.
@@ -128,7 +128,7 @@ impl<D: IoDevice> Core<D> {
         // Later: SPDK sends a message for it. If the app is over, SPDK's thread goes with it.
         let _ = app_thread::run_later(Box::new(move || probe.put()));
         let entry: Weak<dyn Registered> = Arc::downgrade(&core) as Weak<dyn Registered>;
-        lock(&REGISTERED).push(entry);
+        lock(&REGISTERED).push_back(entry);
         Some(core)
     }
 
@@ -171,27 +171,33 @@ impl<D: IoDevice> Core<D> {
     /// Has `waker` woken when the device is gone; `true` if it is.
     pub(super) fn poll_gone(&self, waker: &Waker) -> bool {
         // Cloned, and dropped, while nothing is locked: a waker is somebody's code.
-        let mut waker = Some(waker.clone());
-        let mut state = self.state();
-        if state.stage == Stage::Gone {
-            return true;
-        }
-        let known = |waker: &Waker| state.waiting.iter().any(|have| have.will_wake(waker));
-        if !waker.as_ref().is_some_and(known) {
-            state.waiting.extend(waker.take());
-        }
-        false
+        let waker = waker.clone();
+        let (is_gone, unused) = {
+            let mut state = self.state();
+            match state.stage == Stage::Gone {
+                true => (true, Some(waker)),
+                false => (false, state.waiting.replace(waker)),
+            }
+        };
+        drop(unused);
+        is_gone
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn leave(&self) {
+        let waker = self.state().waiting.take();
+        drop(waker);
     }
 
     fn set_gone(&self) {
         let (device, waiting) = {
             let mut state = self.state();
             state.stage = Stage::Gone;
-            (state.device.take(), std::mem::take(&mut state.waiting))
+            (state.device.take(), state.waiting.take())
         };
         // First, so that what it holds is free when the waiters hear of it.
         contain("the destructor of a device", || drop(device));
-        wake_all(waiting);
+        wake_all(waiting.into_iter().collect());
     }
 
     /// Lists a channel that was just made. On its thread.
@@ -217,6 +223,12 @@ impl<D: IoDevice> Core<D> {
     /// Sends `visitor` to the next channel that it has not seen; the end of the list is the end of its way. From any
     /// thread.
     pub(super) fn forward(self: &Arc<Self>, mut visitor: Box<dyn Visit<D::Channel>>) {
+        if log::in_receiver() {
+            // SPDK may have its list of threads locked below us.
+            let delayed = Delayed(Some((Arc::clone(self), visitor)));
+            let _ = app_thread::run_later(Box::new(move || delayed.go_on()));
+            return;
+        }
         let end = loop {
             let mut state = self.state();
             let rest = match visitor.last() {
@@ -348,6 +360,27 @@ impl<D: IoDevice> DerefMut for Locked<'_, D> {
     }
 }
 
+/// A visitor that waits in a message. If that is never run, the visit ends with it.
+struct Delayed<D: IoDevice>(Option<Visitor<D>>);
+
+type Visitor<D> = (Arc<Core<D>>, Box<dyn Visit<<D as IoDevice>::Channel>>);
+
+impl<D: IoDevice> Delayed<D> {
+    fn go_on(mut self) {
+        if let Some((core, visitor)) = self.0.take() {
+            core.forward(visitor);
+        }
+    }
+}
+
+impl<D: IoDevice> Drop for Delayed<D> {
+    fn drop(&mut self) {
+        if let Some((core, visitor)) = self.0.take() {
+            visitor.end(&core.name, End::Over);
+        }
+    }
+}
+
 /// A channel of the app thread.
 struct Probe(*mut spdk_sys::spdk_io_channel);
 
@@ -439,9 +472,19 @@ pub(crate) fn revoke_all() {
     }
 }
 
-/// How many devices are not gone.
-pub(crate) fn registered() -> usize {
-    alive().len()
+/// Whether a device is not gone.
+pub(crate) fn any_registered() -> bool {
+    // The end of the app asks again and again, and mostly the first one has the answer.
+    let mut list = lock(&REGISTERED);
+    let first = loop {
+        match list.front().map(Weak::upgrade) {
+            None => return false,
+            Some(Some(first)) => break first,
+            Some(None) => drop(list.pop_front()),
+        }
+    };
+    drop(list);
+    !first.is_gone() || !alive().is_empty()
 }
 
 /// Their names, for a report.

@@ -147,6 +147,12 @@ impl<D: IoDevice> Future for UnregisterIoDevice<D> {
     }
 }
 
+impl<D: IoDevice> Drop for UnregisterIoDevice<D> {
+    fn drop(&mut self) {
+        self.core.leave();
+    }
+}
+
 impl<D: IoDevice> fmt::Debug for RegisteredIoDevice<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RegisteredIoDevice")

@@ -108,6 +108,8 @@ pub(super) enum End {
     Moved,
     /// SPDK had no room for a message.
     NoRoom,
+    /// The app has ended, and the device with it.
+    Over,
 }
 
 /// A closure on its way from channel to channel, in the order of their threads' ids.
@@ -190,6 +192,7 @@ where
             (None, End::Seen | End::Stopped) => Ok(self.visited),
             (None, End::Moved) => Err(ForEachError::Moved { device }),
             (None, End::NoRoom) => Err(ForEachError::NoRoom { device }),
+            (None, End::Over) => Err(ForEachError::Unregistered { device }),
         };
         self.finish(result);
     }

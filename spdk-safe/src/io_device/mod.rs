@@ -77,7 +77,7 @@ pub use channel::DeviceChannel;
 pub use device::{RegisteredIoDevice, SharedIoDevice, UnregisterIoDevice, register};
 pub use for_each::ForEachChannel;
 
-pub(crate) use self::core::{names, registered, revoke_all};
+pub(crate) use self::core::{any_registered, names, revoke_all};
 
 /// A device with a context for each SPDK thread.
 ///

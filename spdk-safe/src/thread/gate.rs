@@ -46,8 +46,12 @@ impl Gate {
     /// receiver runs outside, since it may be the one who closes the gate.
     pub(super) fn pass<R>(&self, send: impl FnOnce() -> R) -> Option<R> {
         let _lines = crate::log::hold();
-        let sent = (self.0.fetch_add(1, Ordering::Acquire) & OPEN != 0).then(send);
+        let sent = match self.0.fetch_add(1, Ordering::Acquire) & OPEN != 0 {
+            true => Ok(send()),
+            // Dropped outside: what it has captured may be somebody's.
+            false => Err(send),
+        };
         self.0.fetch_sub(1, Ordering::Release);
-        sent
+        sent.ok()
     }
 }
