@@ -130,7 +130,12 @@ struct TestThread {
 unsafe impl Send for TestThread {}
 
 impl TestThread {
-    fn new(core: u32) -> Self {
+    fn new() -> Self {
+        // SAFETY: the app runs, and a reactor's thread is current.
+        Self::on(unsafe { spdk_sys::spdk_env_get_current_core() })
+    }
+
+    fn on(core: u32) -> Self {
         let name = CString::new("test").unwrap();
         // SAFETY: allocates.
         let set = unsafe { spdk_sys::spdk_cpuset_alloc() };
@@ -215,7 +220,7 @@ fn a_thread_has_one_context_however_often_it_is_got() {
             &two.context().unwrap().value
         ));
         assert_eq!(one.context().unwrap().thread, here());
-        let thread = TestThread::new(0);
+        let thread = TestThread::new();
         let (theirs, id) = (device.share(), thread.id);
         let other = thread
             .run(move || theirs.channel().unwrap().context().unwrap().thread)
@@ -285,7 +290,7 @@ fn orders(n: usize) -> Vec<Vec<usize>> {
 #[test]
 fn every_order_of_drops_ends_with_all_contexts_and_the_device_dropped_once() {
     SPDK.run(async |spdk| {
-        let thread = Rc::new(TestThread::new(0));
+        let thread = Rc::new(TestThread::new());
         let all = orders(6);
         assert_eq!(all.len(), 720);
         for (turn, order) in all.into_iter().enumerate() {
@@ -345,7 +350,7 @@ fn every_order_of_drops_ends_with_all_contexts_and_the_device_dropped_once() {
 fn unregister_ends_when_the_last_channel_of_every_thread_is_gone_and_refuses_new_ones() {
     SPDK.run(async |spdk| {
         let (device, log) = probe(&spdk);
-        let (share, thread) = (device.share(), TestThread::new(0));
+        let (share, thread) = (device.share(), TestThread::new());
         let theirs = device.share();
         let away = thread
             .run(move || Smuggled(theirs.channel().unwrap()))
@@ -534,11 +539,7 @@ fn on_no_thread<T>(f: impl FnOnce() -> T) -> T {
 fn t4_a_channel_used_where_its_thread_is_not_current_is_a_clean_error() {
     SPDK.run(async |spdk| {
         let (device, _log) = probe(&spdk);
-        let (ch, share, thread) = (
-            device.channel().unwrap(),
-            device.share(),
-            TestThread::new(0),
-        );
+        let (ch, share, thread) = (device.channel().unwrap(), device.share(), TestThread::new());
         on_no_thread(|| {
             let error = ch.context().err().unwrap();
             assert!(
@@ -583,7 +584,7 @@ fn t5_many_channels_dropped_on_the_wrong_thread_go_home_in_few_messages() {
         // Twice as many as a thread's ring has room for.
         const MANY: usize = 130_000;
         let (device, log) = probe(&spdk);
-        let (theirs, thread) = (device.share(), TestThread::new(0));
+        let (theirs, thread) = (device.share(), TestThread::new());
         let all: Vec<_> = thread
             .run(move || Smuggled((0..MANY).map(|_| theirs.channel().unwrap()).collect()))
             .await
@@ -616,7 +617,7 @@ fn t5_the_owner_dropped_on_a_plain_os_thread_unregisters() {
 fn for_each_channel_sees_each_channel_on_its_thread_in_the_order_of_the_threads() {
     SPDK.run(async |spdk| {
         let (device, _log) = probe(&spdk);
-        let threads = [(); 3].map(|()| TestThread::new(0));
+        let threads = [(); 3].map(|()| TestThread::new());
         let ch = device.channel().unwrap();
         let mut kept = Vec::new();
         for thread in &threads[..2] {
@@ -656,7 +657,7 @@ fn for_each_channel_sees_each_channel_on_its_thread_in_the_order_of_the_threads(
 fn for_each_channel_stops_on_an_error_a_panic_or_when_its_future_is_dropped() {
     SPDK.run(async |spdk| {
         let (device, _log) = probe(&spdk);
-        let thread = TestThread::new(0);
+        let thread = TestThread::new();
         let theirs = device.share();
         let away = thread
             .run(move || Smuggled(theirs.channel().unwrap()))
@@ -717,7 +718,7 @@ fn a_visitor_may_put_its_channel_get_others_visit_again_and_unregister() {
     SPDK.run(async |spdk| {
         let (device, log) = probe(&spdk);
         let (other, other_log) = probe(&spdk);
-        let thread = TestThread::new(0);
+        let thread = TestThread::new();
         let theirs = device.share();
         let away = thread
             .run(move || Smuggled(theirs.channel().unwrap()))
@@ -790,7 +791,7 @@ fn visits_go_on_although_their_channels_and_threads_go() {
     SPDK.run(async |spdk| {
         let (device, log) = probe(&spdk);
         for turn in 0..20 {
-            let threads = [(); 2].map(|()| TestThread::new(0));
+            let threads = [(); 2].map(|()| TestThread::new());
             let mut kept = Vec::new();
             for thread in &threads {
                 let theirs = device.share();
@@ -868,7 +869,7 @@ fn the_end_of_the_app_takes_devices_that_were_forgotten_with_channels_on_several
                 let (device, log) = probe(&spdk);
                 // One on the app's OS thread, one on another; they are never told to exit.
                 for core in [0, 1] {
-                    let (thread, theirs) = (TestThread::new(core), device.share());
+                    let (thread, theirs) = (TestThread::on(core), device.share());
                     thread
                         .run(move || {
                             // Kept where it is dropped after SPDK's end, or never.
@@ -903,7 +904,7 @@ fn a_channel_that_is_leaked_on_a_thread_of_others_does_not_keep_the_app_from_end
             .pools(Pools::small());
         let log = app.run(async |spdk| {
             let (device, log) = probe(&spdk);
-            let (thread, theirs) = (TestThread::new(0), device.share());
+            let (thread, theirs) = (TestThread::new(), device.share());
             let leaked = thread.run(move || Smuggled(theirs.channel().unwrap()));
             let leaked = leaked.await.take();
             // SPDK forces it out after five seconds (T-10).
@@ -928,7 +929,7 @@ fn channels_on_two_os_threads_come_and_go_while_they_are_visited_and_the_device_
     in_process(name, || {
         let Some(app) = two_cores() else { return };
         app.run(async |spdk| {
-            let threads = [0, 1, 1].map(TestThread::new);
+            let threads = [0, 1, 1].map(TestThread::on);
             for turn in 0..200 {
                 let (device, log) = probe(&spdk);
                 let done = Arc::new(AtomicUsize::new(0));
