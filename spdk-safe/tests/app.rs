@@ -377,7 +377,7 @@ fn reactors_sleep_in_interrupt_mode_or_the_version_is_named() {
                 assert!(ticks.get() >= 5);
             });
             match outcome {
-                Err(error @ AppError::Unsupported { needs: "21.01", .. }) => {
+                Err(error @ AppError::NeedsVersion { needs: "21.01", .. }) => {
                     assert_eq!(spdk_sys::VERSION.0, 20);
                     println!("not on this version: {error}");
                 }

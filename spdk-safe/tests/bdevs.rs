@@ -45,7 +45,7 @@ fn made<T>(result: Result<T, BdevError>, (major, minor): (u32, u32)) -> Option<T
         return Some(result.unwrap());
     }
     match result {
-        Err(error @ BdevError::TooOld { needs, .. }) => {
+        Err(error @ BdevError::NeedsVersion { needs, .. }) => {
             assert_eq!(needs, format!("{major}.{minor:02}"));
             println!("not on this SPDK: {error}");
             None
@@ -757,7 +757,7 @@ fn a_delay_bdev_delays_what_it_was_told_to() {
             read.unwrap();
             let error = PassthruBdev::builder("over", "slow").create(&spdk).await;
             assert!(
-                matches!(error, Err(BdevError::TooOld { needs: "22.01", .. })),
+                matches!(error, Err(BdevError::NeedsVersion { needs: "22.01", .. })),
                 "{error:?}"
             );
         }

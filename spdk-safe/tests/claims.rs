@@ -289,7 +289,7 @@ fn claims_of_newer_versions_or_for_a_module_that_was_not_added_are_errors() {
             if !has_v2() {
                 let (error, _) = desc.claim_as(&FIRST, ReadManyWriteNone).unwrap_err();
                 assert!(
-                    matches!(error, ClaimError::TooOld { needs: "23.05", .. }),
+                    matches!(error, ClaimError::NeedsVersion { needs: "23.05", .. }),
                     "{error}"
                 );
                 assert!(error.to_string().contains("needs SPDK 23.05"), "{error}");

@@ -96,7 +96,9 @@ fn i7_want_of_memory_in_the_device_is_waited_out() {
                 .into_type(IoType::Read)
                 .count(5);
             match ErrorBdev::inject(&spdk, faulty, some) {
-                Err(error @ BdevError::TooOld { .. }) => return eprintln!("left out: {error}"),
+                Err(error @ BdevError::NeedsVersion { .. }) => {
+                    return eprintln!("left out: {error}");
+                }
                 injected => injected.unwrap(),
             }
             let reads = (0..20).map(|at| ch.read(Lba(at), vec![0; BLOCK]));
@@ -206,7 +208,7 @@ fn metadata_in_a_buffer_of_its_own_is_written_read_and_compared() {
             .create(&spdk)
             .await;
         match created {
-            Err(error @ BdevError::TooOld { .. }) => return eprintln!("left out: {error}"),
+            Err(error @ BdevError::NeedsVersion { .. }) => return eprintln!("left out: {error}"),
             created => created.unwrap(),
         }
         let desc = BdevDesc::open(&spdk, "md").read_write().unwrap();

@@ -297,7 +297,7 @@ fn a_json_configuration_is_loaded_or_the_version_is_named() {
             }
             Err(error) => {
                 assert!(
-                    matches!(error, AppError::Unsupported { needs: "24.05", .. }),
+                    matches!(error, AppError::NeedsVersion { needs: "24.05", .. }),
                     "{error}"
                 );
                 assert_ne!(spdk_sys::VERSION.0, 26);
@@ -314,7 +314,7 @@ fn r3_a_malformed_configuration_is_an_error_and_spdk_is_down_again() {
         || {
             let error = app().config_json("{ nonsense").own_loop().unwrap_err();
             assert!(
-                matches!(error, AppError::Start(_) | AppError::Unsupported { .. }),
+                matches!(error, AppError::Start(_) | AppError::NeedsVersion { .. }),
                 "{error}"
             );
             assert!(DmaBuf::zeroed(Bytes(512), 64).is_err());

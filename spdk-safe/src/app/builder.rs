@@ -350,10 +350,9 @@ impl Builder {
             rpc_socket = Some(scratch_folder(&mut scratch)?.join("rpc.sock"));
         }
         if self.interrupt_mode && !spdk_sys::HAS_INTERRUPT_MODE {
-            return Err(AppError::Unsupported {
+            return Err(AppError::NeedsVersion {
                 what: "interrupt mode",
                 needs: "21.01",
-                version: super::spdk_version(),
             });
         }
         let mem_size_mib = match (self.memory, self.no_huge) {

@@ -241,7 +241,7 @@ impl DescCore {
             return Ok(());
         };
         if let Some((what, needs)) = needs::read(&needs) {
-            return Err(ClaimError::TooOld { what, needs });
+            return Err(ClaimError::NeedsVersion { what, needs });
         }
         // Conflicts are -EPERM or -EBUSY (B-22).
         let is_conflict = matches!(errno.code(), libc::EPERM | libc::EBUSY);

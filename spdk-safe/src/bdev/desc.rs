@@ -237,7 +237,7 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     /// # Errors
     ///
     /// [`ClaimError`], beside the descriptor. [`ClaimError::Claimed`] names who has it, [`ClaimError::Writers`] says
-    /// that somebody writes without a claim, [`ClaimError::TooOld`] that SPDK is older than 23.05.
+    /// that somebody writes without a claim, [`ClaimError::NeedsVersion`] that SPDK is older than 23.05.
     pub fn claim_as<C: ClaimAs<M>>(
         self,
         module: &'static BdevModule,

@@ -170,7 +170,7 @@ impl ResetStats {
 const WHAT: &str = "statistics";
 
 /// What a version that can't reset says.
-const NEEDS: BdevCallError = BdevCallError::Unsupported {
+const NEEDS: BdevCallError = BdevCallError::NeedsVersion {
     what: "resetting statistics",
     needs: "25.01",
 };
@@ -193,7 +193,7 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     ///
     /// # Errors
     ///
-    /// [`BdevCallError::Unsupported`] before SPDK 25.01.
+    /// [`BdevCallError::NeedsVersion`] before SPDK 25.01.
     pub fn stats_and_reset(&self, reset: ResetStats) -> BdevCall<BdevStats> {
         self.read_stats(Some(reset))
     }
@@ -257,7 +257,7 @@ impl<M: DescMode> IoChannel<M> {
     ///
     /// # Errors
     ///
-    /// [`BdevCallError::Unsupported`] before SPDK 25.01.
+    /// [`BdevCallError::NeedsVersion`] before SPDK 25.01.
     pub fn stats_and_reset(&self, reset: ResetStats) -> Result<BdevStats, BdevCallError> {
         self.read_stats(Some(reset))
     }

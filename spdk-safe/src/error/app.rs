@@ -59,14 +59,15 @@ pub enum AppError {
     )]
     Start(Errno),
     /// The linked SPDK can't do that. Link a newer one, or do without.
-    #[error("SPDK {version} does not have {what}; it came with {needs}")]
-    Unsupported {
+    #[error(
+        "{what} needs SPDK {needs}, and this is {}",
+        crate::app::spdk_version()
+    )]
+    NeedsVersion {
         /// What was asked for.
         what: &'static str,
         /// The first version that has it.
         needs: &'static str,
-        /// The SPDK that the program is linked with.
-        version: String,
     },
     /// The end took longer than the deadline that was set, because of what is listed. SPDK can't be torn down under
     /// live objects: its memory stays mapped, and nothing moves any more. Close these, or end the process.

@@ -102,7 +102,7 @@ pub enum BdevError {
         "{what} needs SPDK {needs}, and this is {}",
         crate::app::spdk_version()
     )]
-    TooOld {
+    NeedsVersion {
         /// What was asked for.
         what: &'static str,
         /// The first version that can do it.
@@ -234,7 +234,7 @@ pub enum ClaimError {
         "{what} needs SPDK {needs}, and this is {}",
         crate::app::spdk_version()
     )]
-    TooOld {
+    NeedsVersion {
         /// What was asked for.
         what: &'static str,
         /// The first version that can do it.

@@ -27,8 +27,11 @@ pub enum BdevCallError {
         what: &'static str,
     },
     /// This SPDK can't. Link with one that can.
-    #[error("{what} needs SPDK {needs} or newer")]
-    Unsupported {
+    #[error(
+        "{what} needs SPDK {needs}, and this is {}",
+        crate::app::spdk_version()
+    )]
+    NeedsVersion {
         /// What.
         what: &'static str,
         /// The first version that can.

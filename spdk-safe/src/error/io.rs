@@ -351,7 +351,10 @@ pub enum IoError {
         io: IoType,
     },
     /// The SPDK that the program is linked with can't do this. Link a newer one.
-    #[error("{io} needs SPDK {major}.{minor:02} or newer")]
+    #[error(
+        "{io} needs SPDK {major}.{minor:02}, and this is {}",
+        crate::app::spdk_version()
+    )]
     NeedsVersion {
         /// What was asked.
         io: IoType,

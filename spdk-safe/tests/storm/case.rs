@@ -347,7 +347,7 @@ impl Director {
         let io = if write { IoType::Write } else { IoType::Read };
         let injection = Injection::new(fault).into_type(io).count(count.into());
         match ErrorBdev::inject(&self.spdk, TOP[1], injection) {
-            Ok(()) | Err(BdevError::TooOld { .. }) => {}
+            Ok(()) | Err(BdevError::NeedsVersion { .. }) => {}
             Err(error) => oracle().fail(format!("nothing is injected: {error}")),
         }
     }

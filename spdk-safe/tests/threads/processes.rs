@@ -209,7 +209,7 @@ fn threads_live_and_exit_in_interrupt_mode() {
             }
         });
         match outcome {
-            Err(error @ AppError::Unsupported { .. }) => println!("skipped: {error}"),
+            Err(error @ AppError::NeedsVersion { .. }) => println!("skipped: {error}"),
             outcome => outcome.unwrap(),
         }
     });

@@ -127,10 +127,9 @@ impl OwnLoop {
         if rc != 0 {
             this.take_down(None)?;
             return Err(match Errno::new(rc).code() {
-                libc::ENOTSUP if json.is_some() => AppError::Unsupported {
+                libc::ENOTSUP if json.is_some() => AppError::NeedsVersion {
                     what: "a JSON configuration in a loop of your own",
                     needs: "24.05",
-                    version: super::spdk_version(),
                 },
                 _ => start_error(rc),
             });

@@ -118,7 +118,7 @@ impl ErrorBdev {
     /// # Errors
     ///
     /// [`BdevError::NotFound`] if there is no error bdev of that name; [`BdevError::Inject`] for an I/O type that can't
-    /// meet it; [`BdevError::TooOld`].
+    /// meet it; [`BdevError::NeedsVersion`].
     pub fn inject(spdk: &Spdk, name: &str, injection: Injection) -> Result<(), BdevError> {
         let (what, is_corruption) = match injection.fault {
             Fault::Fail => ("a failure", false),

@@ -116,7 +116,7 @@ impl MallocBuilder {
     ///
     /// # Errors
     ///
-    /// See [`BdevError`]; [`BdevError::NoMemory`] when SPDK's memory is too small, [`BdevError::TooOld`] when SPDK is
+    /// See [`BdevError`]; [`BdevError::NoMemory`] when SPDK's memory is too small, [`BdevError::NeedsVersion`] when SPDK is
     /// older than what was asked for.
     pub async fn create(self, spdk: &Spdk) -> Result<(), BdevError> {
         spdk.check()?;

@@ -85,7 +85,7 @@ fn uuid_ptr(uuid: &Option<Uuid>) -> *const u8 {
 fn created(name: &str, rc: c_int, needs: &spdk_sys::spdk_shim_needs) -> Result<(), BdevError> {
     let name = || name.to_owned();
     if let Some((what, needs)) = needs::read(needs) {
-        return Err(BdevError::TooOld { what, needs });
+        return Err(BdevError::NeedsVersion { what, needs });
     }
     match Errno::check(rc) {
         Ok(()) => Ok(()),

@@ -118,7 +118,7 @@ impl NullBuilder {
     ///
     /// # Errors
     ///
-    /// See [`BdevError`]; [`BdevError::TooOld`] when SPDK is older than what was asked for.
+    /// See [`BdevError`]; [`BdevError::NeedsVersion`] when SPDK is older than what was asked for.
     pub async fn create(self, spdk: &Spdk) -> Result<(), BdevError> {
         spdk.check()?;
         let c_name = check_name(&self.name)?;
