@@ -53,7 +53,8 @@ const STATS: &[&str] = &[
 
 /// Bdevs, as a module.
 const MODULES: &[&str] = &[
-    "spdk_bdev_module_(list_add|claim_bdev|release_bdev)",
+    "spdk_bdev_module_(list_add|list_find|claim_bdev|release_bdev|init_done|examine_done)",
+    "spdk_json_write_val_raw",
     "spdk_bdev_(register|unregister|destruct_done)",
     "spdk_bdev_io_(complete|get_buf|get_thread)",
 ];

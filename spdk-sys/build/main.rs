@@ -49,8 +49,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The versions at which something that Rust code asks about came or changed.
-const STEPS: [(u16, u16); 8] = [
+const STEPS: [(u16, u16); 9] = [
     (21, 1),
+    (21, 10),
     (22, 1),
     (22, 5),
     (23, 1),

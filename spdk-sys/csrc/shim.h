@@ -20,6 +20,7 @@
 #include "log.h"
 #include "malloc.h"
 #include "module.h"
+#include "module_type.h"
 #include "null.h"
 #include "own_loop.h"
 #include "passthru.h"

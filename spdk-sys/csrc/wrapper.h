@@ -4,6 +4,7 @@
 #include <spdk/bdev_module.h>
 #include <spdk/env.h>
 #include <spdk/event.h>
+#include <spdk/json.h>
 #include <spdk/log.h>
 #include <spdk/thread.h>
 #include <spdk/uuid.h>

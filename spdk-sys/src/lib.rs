@@ -54,6 +54,9 @@ pub const MIN_MEMORY_MIB: u32 = 320;
 /// The same with small pools: before 22.05 the pool of messages has a fixed size.
 pub const MIN_MEMORY_SMALL_POOLS_MIB: u32 = if cfg!(spdk_2205) { 18 } else { 208 };
 
+/// Whether SPDK waits for what modules do in `fini_start`.
+pub const FINI_START_WAITS: bool = cfg!(spdk_2110);
+
 /// How many messages between threads SPDK has for all of them when nothing else is said
 /// (`SPDK_DEFAULT_MSG_MEMPOOL_SIZE`).
 pub const MESSAGES: u64 = 262_143;

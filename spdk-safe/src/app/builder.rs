@@ -313,7 +313,7 @@ impl Builder {
             log::install(sink.clone()).map_err(AppError::Start)?;
         }
         for module in &self.modules {
-            module.add();
+            module.add()?;
         }
         if let Some(pools) = &self.pools {
             let opts = spdk_sys::spdk_shim_pool_opts {
@@ -429,6 +429,11 @@ impl Builder {
             _scratch: scratch,
         })
     }
+}
+
+/// Whether an app of ours was started in this process, or is being started; else a C program runs SPDK, if anybody does.
+pub(crate) fn is_ours() -> bool {
+    STARTED.load(Ordering::Acquire)
 }
 
 /// Checked options as C strings, and the folder that some of them lie in.

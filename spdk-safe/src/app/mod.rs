@@ -16,6 +16,7 @@
 //! stop, which would otherwise wait for ever (contract B-09).
 
 mod builder;
+mod drain;
 mod exit;
 mod own_loop;
 mod root;
@@ -28,10 +29,13 @@ use crate::thread::{ThreadBound, app_thread};
 pub use crate::log::LogLevel;
 pub use crate::thread::Cores;
 pub use builder::{App, Builder, Pools};
+pub(crate) use builder::is_ours;
+pub(crate) use drain::{Step, Steps};
 pub use exit::at_exit;
 #[cfg(feature = "test")]
 pub(crate) use own_loop::Main;
 pub use own_loop::OwnLoop;
+pub(crate) use root::open_names;
 pub use shutdown::Shutdown;
 
 /// The app thread's context: what proves that SPDK is up and that this is its app thread.
@@ -44,7 +48,7 @@ pub struct Spdk {
 }
 
 impl Spdk {
-    const fn of_app_thread() -> Self {
+    pub(crate) const fn of_app_thread() -> Self {
         Self {
             _bound: ThreadBound::new(),
         }

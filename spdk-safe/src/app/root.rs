@@ -5,16 +5,18 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use super::drain::{Step, Steps};
 use super::{Spdk, shutdown, signals};
 use crate::error::{AppError, Errno};
 use crate::thread::{Home, Poller, PollerStatus, app_thread, table};
@@ -22,9 +24,6 @@ use crate::{bdev, env, io_device, log, module, panic};
 
 /// How long the end of the app may take before what is still open is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
-
-/// How often what is still open is told again to close, at most.
-const AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// How many things a report names.
 const NAMED: usize = 32;
@@ -69,14 +68,19 @@ pub(super) fn run<T>(
     if let Some(payload) = panicked {
         resume_unwind(payload);
     }
-    match output.into_inner() {
-        Some(value) => Ok(value),
-        None if started || stopped => Err(AppError::Stopped),
-        None => Err(AppError::Start(Errno::new(if rc == 0 {
-            libc::EIO
-        } else {
-            rc
-        }))),
+    match (output.into_inner(), module::take_failure()) {
+        (Some(value), _) => Ok(value),
+        (None, Some(failure)) if !stopped => Err(failure.into()),
+        (None, _) => Err(not_started(rc, started || stopped)),
+    }
+}
+
+/// Why main did not end.
+fn not_started(rc: c_int, is_stopped: bool) -> AppError {
+    match (is_stopped, rc) {
+        (true, _) => AppError::Stopped,
+        (false, 0) => AppError::Start(Errno::new(libc::EIO)),
+        (false, rc) => AppError::Start(Errno::new(rc)),
     }
 }
 
@@ -188,7 +192,8 @@ impl<'a> Root<'a> {
         if !self.started.get() {
             // SPDK is still starting, and its subsystems must not be torn down under it: `start` will see this.
             log::warn("the app is to stop; SPDK still starts, and has to do that first");
-            return self.stopped.set(true);
+            self.stopped.set(true);
+            return module::interrupt_start();
         }
         if self.drain.borrow().is_some() || self.grace.borrow().is_some() {
             return;
@@ -232,8 +237,7 @@ impl<'a> Root<'a> {
         });
         let drain = Drain {
             poller: poller.ok(),
-            phase: Cell::new(Phase::Exit),
-            again_at: Cell::new(Instant::now()),
+            steps: Rc::new(Steps::of_app()),
             report_at: Cell::new(Instant::now() + REPORT_AFTER),
             overdue_at: Cell::new(
                 self.times
@@ -246,71 +250,15 @@ impl<'a> Root<'a> {
 
     /// One look at what is still open; runs until nothing is.
     fn drain_step(&self) {
-        let phase = match self.drain.borrow().as_ref() {
-            Some(drain) => drain.phase.get(),
+        let steps = match self.drain.borrow().as_ref() {
+            Some(drain) => Rc::clone(&drain.steps),
             None => return,
         };
         // Nothing is borrowed in here: each step calls SPDK and user code.
-        let next = match phase {
-            Phase::Exit => {
-                app_thread::begin_end();
-                crate::app::exit::run_hooks();
-                // Channels on them are put while what is below still works.
-                app_thread::end_threads();
-                Phase::Threads
-            }
-            Phase::Threads if table::names().is_empty() => {
-                module::unregister_all();
-                Phase::Bdevs
-            }
-            Phase::Threads => {
-                self.report();
-                phase
-            }
-            Phase::Bdevs if module::registered() == 0 => {
-                bdev::revoke_all();
-                Phase::Descriptors
-            }
-            Phase::Descriptors if bdev::open_descriptors() == 0 => {
-                io_device::revoke_all();
-                Phase::Devices
-            }
-            Phase::Devices if !io_device::any_registered() => Phase::Stopping,
-            Phase::Bdevs | Phase::Descriptors | Phase::Devices => {
-                // Again, for what SPDK had no room for the first time.
-                self.seldom(|| match phase {
-                    Phase::Bdevs => module::unregister_all(),
-                    Phase::Descriptors => bdev::revoke_all(),
-                    _ => io_device::revoke_all(),
-                });
-                self.report();
-                phase
-            }
-            Phase::Stopping => return,
-        };
-        if let Some(drain) = self.drain.borrow().as_ref() {
-            drain.phase.set(next);
-        }
-        if next == Phase::Stopping {
-            self.finish();
-        }
-    }
-
-    /// Calls `f` now and then: the more is open, the longer it takes, and what is open needs its time to close.
-    fn seldom(&self, f: impl FnOnce()) {
-        let start = Instant::now();
-        let drain = self.drain.borrow();
-        if drain
-            .as_ref()
-            .is_some_and(|drain| start < drain.again_at.get())
-        {
-            return;
-        }
-        drop(drain);
-        f();
-        let next = Instant::now() + AGAIN_AFTER.max(start.elapsed() * 8);
-        if let Some(drain) = self.drain.borrow().as_ref() {
-            drain.again_at.set(next);
+        match steps.step() {
+            Step::Waits => self.report(),
+            Step::Went => {}
+            Step::Drained => self.finish(),
         }
     }
 
@@ -368,8 +316,9 @@ impl<'a> Root<'a> {
 }
 
 /// What is open, for a report.
-pub(super) fn open_names() -> Vec<String> {
+pub(crate) fn open_names() -> Vec<String> {
     let mut names = module::names();
+    names.extend(module::busy_names());
     names.extend(table::names());
     names.extend(bdev::open_names());
     names.extend(io_device::names());
@@ -384,28 +333,10 @@ pub(super) fn open_names() -> Vec<String> {
 /// The end of the app, under way.
 struct Drain {
     poller: Option<Poller>,
-    phase: Cell<Phase>,
-    /// When what is still open is told again to close.
-    again_at: Cell<Instant>,
+    steps: Rc<Steps>,
     report_at: Cell<Instant>,
     /// When that is to be an error; `None` when it was, or never is.
     overdue_at: Cell<Option<Instant>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Exit hooks.
-    Exit,
-    /// Threads of ours exit.
-    Threads,
-    /// Bdevs of ours are going.
-    Bdevs,
-    /// Descriptors that somebody forgot are closing.
-    Descriptors,
-    /// Devices of ours are going, with their channels on all threads.
-    Devices,
-    /// SPDK was told to stop.
-    Stopping,
 }
 
 /// Main's waker: one message to the app thread at a time.
@@ -446,7 +377,7 @@ unsafe extern "C" fn start_callback(ctx: *mut c_void) {
             env::set_up();
             app_thread::open(home);
             root.started.set(true);
-            match root.stopped.get() {
+            match root.stopped.get() || module::has_failed() {
                 true => root.stop_now(),
                 false => root.poll(),
             }

@@ -157,7 +157,7 @@ impl BdevInfo {
     ///
     /// The app thread is current, and `bdev` can't go away meanwhile: a descriptor of it is open, or it is not being
     /// removed, which would begin on this thread.
-    pub(super) unsafe fn read(bdev: *mut spdk_sys::spdk_bdev) -> Self {
+    pub(crate) unsafe fn read(bdev: *mut spdk_sys::spdk_bdev) -> Self {
         let mut raw = MaybeUninit::<spdk_sys::spdk_shim_bdev_info>::zeroed();
         // SAFETY: by this function's contract; `raw` lives across the call, which fills all of it in.
         unsafe { spdk_sys::spdk_shim_bdev_info(bdev, raw.as_mut_ptr()) };

@@ -58,6 +58,20 @@ pub enum AppError {
          it wants 320 MiB on 20.07, 384 MiB on 26.05), or another SPDK process on the same core"
     )]
     Start(Errno),
+    /// A bdev module could not start; the source says why. Its author's docs say what it needs.
+    #[error("bdev module {module:?} could not start: {source}")]
+    Module {
+        /// Its name.
+        module: &'static str,
+        /// What its init said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// SPDK has a bdev module of that name. Give this one another name.
+    #[error("there is a bdev module {module:?} already; names of modules are unique in a process")]
+    ModuleExists {
+        /// The name.
+        module: String,
+    },
     /// The linked SPDK can't do that. Link a newer one, or do without.
     #[error(
         "{what} needs SPDK {needs}, and this is {}",
@@ -85,4 +99,13 @@ pub enum AppError {
     /// A signal, or an RPC, asked the app to stop before its main had ended.
     #[error("the app was asked to stop before its main had ended")]
     Stopped,
+}
+
+impl From<crate::module::Failure> for AppError {
+    fn from(failure: crate::module::Failure) -> Self {
+        Self::Module {
+            module: failure.module,
+            source: failure.source,
+        }
+    }
 }

@@ -22,7 +22,13 @@ mod vtable;
 
 use std::rc::Rc;
 
-pub use bdev_module::BdevModule;
+#[doc(hidden)]
+pub use bdev_module::__link;
+pub use bdev_module::{BdevModule, ConfigEntry, Examine, Module, ModuleResult};
+pub(crate) use bdev_module::{
+    Failure, begin_fini_start, busy_names, cancel_examines, has_failed, interrupt_start,
+    is_in_fini_start, spdk_unregisters, take_failure,
+};
 pub use register::{BlockDeviceBuilder, RegisteredBdev, UnregisterBdev};
 pub use request::{
     DataRequest, OtherRequest, RangeRequest, Request, RequestData, RequestStatus, ResetRequest,

@@ -326,6 +326,9 @@ impl Registration {
 
     /// On the app thread.
     fn unregister(&self) {
+        if super::spdk_unregisters() {
+            return;
+        }
         // Locked across the call: up to 22.05 the bdev may be freed on another thread. The call runs none of our code
         // (no callback is given, and the end of the io_device comes by message).
         let state = self.state();

@@ -21,8 +21,12 @@ static THREAD: AtomicPtr<spdk_sys::spdk_thread> = AtomicPtr::new(ptr::null_mut()
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-/// Makes `home`, which is current, the app thread and lets messages through.
+/// Makes `home`, which is current, the app thread and lets messages through. It may be so already: a module's init comes
+/// first.
 pub(crate) fn open(home: Home) {
+    if is_open() {
+        return;
+    }
     THREAD.store(home.raw().as_ptr(), Ordering::Relaxed);
     GATE.open();
     table::open_app_thread(home);

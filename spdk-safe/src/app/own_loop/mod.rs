@@ -28,7 +28,7 @@ use super::root::Root;
 use super::{Spdk, builder::Prepared};
 use crate::error::{AppError, Errno};
 use crate::thread::{Home, ThreadBound, app_thread, table};
-use crate::{env, inside, log, panic};
+use crate::{env, inside, log, module, panic};
 use lane::Lane;
 use threads::Threads;
 
@@ -126,6 +126,9 @@ impl OwnLoop {
         };
         if rc != 0 {
             this.take_down(None)?;
+            if let Some(failure) = module::take_failure() {
+                return Err(failure.into());
+            }
             return Err(match Errno::new(rc).code() {
                 libc::ENOTSUP if json.is_some() => AppError::NeedsVersion {
                     what: "a JSON configuration in a loop of your own",
@@ -137,6 +140,10 @@ impl OwnLoop {
         env::set_up();
         if let Ok(home) = Home::running() {
             app_thread::open(home);
+        }
+        if let Some(failure) = module::take_failure() {
+            this.end()?;
+            return Err(failure.into());
         }
         Ok(this)
     }
