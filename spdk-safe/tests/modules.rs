@@ -103,7 +103,8 @@ impl Module for Teller {
         a_while().await;
         let module = match self.0 {
             "teller" => &TELLER,
-            _ => &SECOND,
+            "second" => &SECOND,
+            _ => &LATE,
         };
         let bdev = nothing(spdk, module, &format!("{}0", self.0));
         // Leaked on purpose: the app unregisters it.
@@ -146,7 +147,10 @@ fn a_module_is_initialised_before_main_and_finished_after_it() {
                 .unwrap();
             let events = events();
             let ups = ["teller is up".to_owned(), "second is up".to_owned()];
-            assert!(events[..2].iter().all(|event| ups.contains(event)), "{events:?}");
+            assert!(
+                events[..2].iter().all(|event| ups.contains(event)),
+                "{events:?}"
+            );
             assert_eq!(
                 events[2..],
                 [
@@ -172,10 +176,7 @@ fn an_own_loop_starts_and_ends_modules_too() {
             assert!(bdev::find(&context, "teller0").unwrap().is_some());
         });
         spdk.shutdown().unwrap();
-        assert_eq!(
-            events(),
-            ["teller is up", "teller stops", "teller is down"]
-        );
+        assert_eq!(events(), ["teller is up", "teller stops", "teller is down"]);
     });
 }
 
@@ -232,7 +233,10 @@ fn does_not_start(builder: Builder) {
         "{error:?}"
     );
     let said = error.to_string();
-    assert!(said.contains("\"bad\"") && said.contains("no disk"), "{said}");
+    assert!(
+        said.contains("\"bad\"") && said.contains("no disk"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -248,8 +252,8 @@ fn an_init_that_fails_later_ends_the_start_with_the_modules_name() {
     in_process(
         "an_init_that_fails_later_ends_the_start_with_the_modules_name",
         || {
-            does_not_start(app().module(&TELLER).module(&BAD_LATER));
-            assert!(events().contains(&"teller is down".into()), "{:?}", events());
+            does_not_start(app().module(&PROMPT).module(&BAD_LATER));
+            assert_eq!(events(), ["prompt is up", "prompt stops", "prompt is down"]);
         },
     );
 }
@@ -283,19 +287,59 @@ fn what_a_failed_init_forgot_does_not_keep_spdk_from_ending() {
 
 #[test]
 fn modules_that_are_up_end_in_order_when_another_one_fails() {
-    // Registered first, so initialised first.
     in_process(
         "modules_that_are_up_end_in_order_when_another_one_fails",
         || {
-            does_not_start(app().module(&TELLER).module(&BAD_NOW));
+            // They are initialised in this order.
+            does_not_start(app().module(&PROMPT).module(&TELLER).module(&BAD_NOW));
             assert_eq!(
                 events(),
-                ["teller stops", "teller is down"],
-                "its own init, which is async, was still under way"
+                ["prompt is up", "prompt stops", "prompt is down"],
+                "the init of `teller` was under way, and is dropped"
             );
         },
     );
 }
+
+/// Up at once.
+struct Prompt;
+
+static PROMPT: BdevModule = BdevModule::new(c"prompt").with(&Prompt);
+
+impl Module for Prompt {
+    async fn init(&self, spdk: &Spdk) -> ModuleResult {
+        std::mem::forget(nothing(spdk, &PROMPT, "prompt0"));
+        std::mem::forget(BdevDesc::open(spdk, "prompt0").read_write()?);
+        happens("prompt is up");
+        Ok(())
+    }
+
+    async fn fini_start(&self) {
+        happens("prompt stops");
+    }
+
+    async fn fini(&self) {
+        happens("prompt is down");
+    }
+}
+
+#[test]
+fn no_init_is_waited_for_when_another_one_failed() {
+    in_process("no_init_is_waited_for_when_another_one_failed", || {
+        does_not_start(app().module(&HANGS).module(&BAD_LATER));
+    });
+}
+
+#[test]
+fn no_init_is_waited_for_when_another_one_failed_at_once() {
+    in_process(
+        "no_init_is_waited_for_when_another_one_failed_at_once",
+        || does_not_start(app().module(&HANGS).module(&BAD_NOW)),
+    );
+}
+
+static NEVER: Failing<InitFn> = Failing(|_| Box::pin(pending()));
+static HANGS: BdevModule = BdevModule::new(c"hangs").with(&NEVER);
 
 #[test]
 fn a_failed_init_ends_an_own_loop() {
@@ -384,7 +428,11 @@ fn t13_panics_of_a_module_are_contained_and_keep_nobody_waiting() {
                 .module(&EXPLOSIVE)
                 .rpc_socket(&socket)
                 .run(async |spdk| {
-                    MallocBdev::builder("m").blocks(8).create(&spdk).await.unwrap();
+                    MallocBdev::builder("m")
+                        .blocks(8)
+                        .create(&spdk)
+                        .await
+                        .unwrap();
                     // In config, as each of the other two.
                     let config = rpc(&socket, "framework_get_config", r#"{"name":"bdev"}"#).await;
                     assert!(config.contains("bdev_malloc_create"), "{config}");
@@ -441,7 +489,11 @@ fn bdevs_are_examined_those_of_the_start_before_main() {
                     ["config of teller0", "teller is up", "disk of teller0"],
                     "main comes after the examines of the start"
                 );
-                MallocBdev::builder("m").blocks(8).create(&spdk).await.unwrap();
+                MallocBdev::builder("m")
+                    .blocks(8)
+                    .create(&spdk)
+                    .await
+                    .unwrap();
                 wait_for_examine(&socket).await;
                 assert_eq!(events()[3..], ["config of m", "disk of m"]);
                 MallocBdev::delete(&spdk, "m").await.unwrap();
@@ -454,7 +506,9 @@ fn bdevs_are_examined_those_of_the_start_before_main() {
 struct Hasty;
 
 static HASTY: BdevModule = BdevModule::new(c"hasty").with(&Hasty).examine(&Bystander);
-static LATE: BdevModule = BdevModule::new(c"late").with(&Teller("late")).examine(&Looker);
+static LATE: BdevModule = BdevModule::new(c"late")
+    .with(&Teller("late"))
+    .examine(&Looker);
 
 struct Bystander;
 impl Examine for Bystander {}
@@ -512,7 +566,11 @@ fn an_examine_that_never_ends_is_dropped_with_the_app() {
         app()
             .module(&STUCK)
             .run(async |spdk| {
-                MallocBdev::builder("m").blocks(8).create(&spdk).await.unwrap();
+                MallocBdev::builder("m")
+                    .blocks(8)
+                    .create(&spdk)
+                    .await
+                    .unwrap();
                 for _ in 0..100 {
                     yield_now().await;
                 }
@@ -638,7 +696,7 @@ fn an_init_may_spawn_tasks_on_the_app_thread() {
 /// Waits until SPDK has examined all bdevs, where that can be asked.
 async fn wait_for_examine(socket: &Path) {
     if spdk_sys::VERSION >= (21, 1, 0) {
-        let reply = rpc(socket, "bdev_wait_for_examine", "{}").await;
+        let reply = rpc(socket, "bdev_wait_for_examine", "").await;
         assert!(reply.contains("true"), "{reply}");
         return;
     }
@@ -654,8 +712,11 @@ async fn rpc(socket: &Path, method: &'static str, params: &'static str) -> Strin
     let (send, receive) = futures::channel::oneshot::channel();
     std::thread::spawn(move || {
         let mut stream = UnixStream::connect(socket).unwrap();
-        let request =
-            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let params = match params {
+            "" => String::new(),
+            _ => format!(r#","params":{params}"#),
+        };
+        let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"{params}}}"#);
         stream.write_all(request.as_bytes()).unwrap();
         let mut reply = Vec::new();
         let mut part = [0; 4096];

@@ -28,8 +28,8 @@ use crate::thread::{ThreadBound, app_thread};
 
 pub use crate::log::LogLevel;
 pub use crate::thread::Cores;
-pub use builder::{App, Builder, Pools};
 pub(crate) use builder::is_ours;
+pub use builder::{App, Builder, Pools};
 pub(crate) use drain::{Step, Steps};
 pub use exit::at_exit;
 #[cfg(feature = "test")]

@@ -51,11 +51,7 @@ pub(super) unsafe fn write(
             Ok(text) => {
                 // SAFETY: by this function's contract; the text is one whole JSON value, and is copied.
                 let rc = unsafe {
-                    spdk_sys::spdk_json_write_val_raw(
-                        w,
-                        text.as_ptr().cast::<c_void>(),
-                        text.len(),
-                    )
+                    spdk_sys::spdk_json_write_val_raw(w, text.as_ptr().cast::<c_void>(), text.len())
                 };
                 if rc != 0 {
                     result = -libc::EIO;

@@ -96,6 +96,15 @@ pub(super) fn cancel(kind: Kind) {
     }
 }
 
+/// Drops the futures of this kind that are for `module`.
+pub(super) fn cancel_for(kind: Kind, module: &'static str) {
+    for job in jobs() {
+        if job.kind == kind && job.module == module {
+            job.cancel();
+        }
+    }
+}
+
 /// Whether there are futures of this kind.
 pub(super) fn has(kind: Kind) -> bool {
     jobs().iter().any(|job| job.kind == kind)

@@ -13,8 +13,8 @@ use crate::panic::contain;
 use crate::sync::lock;
 use crate::thread::app_thread;
 
-/// Bdevs that were shown to a module before its init, by the module's name. SPDK sets its count of examines to one there,
-/// so none may be under way then.
+/// Bdevs that were shown to a module before its init was done, by the module's name. SPDK sets its count of what is under
+/// way to one before the init, so no examine may be then.
 static EARLY: Mutex<Vec<(&'static str, BdevInfo)>> = Mutex::new(Vec::new());
 
 /// Tells SPDK, when it is dropped, that one examine is done: once, whatever the user's code does.
@@ -46,7 +46,7 @@ pub(super) unsafe fn config(module: &'static BdevModule, bdev: *mut spdk_sys::sp
     let _done = Done::of(module);
     contain("examine_config", || {
         // Elsewhere, where SPDK up to 22.09 lets bdevs be registered, nothing of ours can be opened.
-        if module.state() == State::Listed || app_thread::check_open().is_err() {
+        if module.state() < State::Up || app_thread::check_open().is_err() {
             return;
         }
         // SAFETY: by this function's contract; the app thread is current.
@@ -81,7 +81,7 @@ pub(super) fn show_early(module: &'static BdevModule, tell: &Rc<TellInit>) {
 pub(super) unsafe fn disk(module: &'static BdevModule, bdev: *mut spdk_sys::spdk_bdev) {
     let done = Done::of(module);
     contain("examine_disk", || {
-        if module.state() == State::Listed {
+        if module.state() < State::Up {
             if !lifecycle::is_over() {
                 // SAFETY: by this function's contract; SPDK starts, on the app thread.
                 let info = unsafe { BdevInfo::read(bdev) };

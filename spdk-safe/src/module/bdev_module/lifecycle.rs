@@ -29,7 +29,7 @@ const REPORT_AFTER: Duration = Duration::from_secs(5);
 static MODULES: Mutex<Vec<&'static BdevModule>> = Mutex::new(Vec::new());
 /// The first init that failed.
 static FAILURE: Mutex<Option<Failure>> = Mutex::new(None);
-/// The start was interrupted: inits that were dropped have not failed.
+/// The start was interrupted: no more inits.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// SPDK ends, and unregisters bdevs while our code runs.
 static UNREGISTERS: AtomicBool = AtomicBool::new(false);
@@ -97,6 +97,11 @@ impl Init {
         }
         if let Err(source) = result {
             fail(self.module, source);
+            // A C program goes on.
+            if app::is_ours() {
+                interrupt_start();
+            }
+            return tell_init_done(self.module);
         }
         init_done(self.module);
     }
@@ -116,15 +121,16 @@ impl InitGuard {
 impl Drop for InitGuard {
     fn drop(&mut self) {
         if let Some(init) = self.0.take() {
-            init.done(match INTERRUPTED.load(Ordering::Acquire) {
-                true => Ok(()),
-                false => Err("its init was dropped before it was done".into()),
-            });
+            // Only SPDK's end, or our app's, drops it.
+            init.module.set_state(State::Down);
+            tell_init_done(init.module);
         }
     }
 }
 
+/// Notes why `module` is not up.
 fn fail(module: &'static BdevModule, source: Box<dyn Error + Send + Sync>) {
+    module.set_state(State::Down);
     log::error(&format!(
         "bdev module {:?} could not start: {source}",
         module.name()
@@ -140,11 +146,15 @@ fn fail(module: &'static BdevModule, source: Box<dyn Error + Send + Sync>) {
 
 /// The init is over: shows the module what came before it, and tells SPDK, once.
 fn init_done(module: &'static BdevModule) {
-    let Some(raw) = module.raw() else {
-        return;
-    };
-    let tell = Rc::new(TellInit(raw));
-    examine::show_early(module, &tell);
+    if let Some(raw) = module.raw() {
+        module.set_state(State::Up);
+        examine::show_early(module, &Rc::new(TellInit(raw)));
+    }
+}
+
+/// As [`init_done`], for a module that is not up.
+fn tell_init_done(module: &'static BdevModule) {
+    drop(module.raw().map(TellInit));
 }
 
 /// Tells SPDK that a module is up, when it is dropped.
@@ -173,19 +183,26 @@ pub(super) unsafe fn init(module: &'static BdevModule) -> c_int {
     };
     env::set_up();
     app_thread::open(home);
+    if INTERRUPTED.load(Ordering::Acquire) {
+        module.set_state(State::Down);
+        tell_init_done(module);
+        return 0;
+    }
+    module.set_state(State::Starting);
     let result = match module.behaviour {
         None => Some(Ok(())),
         Some(behaviour) => run_init(module, behaviour),
     };
     if let Some(Err(source)) = result {
         fail(module, source);
-        // SPDK ends those that are up, and not this one.
+        // SPDK waits for what is under way, also when it ends.
+        interrupt_start();
+        // It ends those that were initialised, and not this one.
         if lock(&MODULES).is_empty() {
             abandon();
         }
         return -libc::EIO;
     }
-    module.set_state(State::Up);
     lock(&MODULES).push(module);
     if result.is_some() {
         init_done(module);
@@ -246,10 +263,14 @@ pub(crate) fn is_in_fini_start() -> bool {
 }
 
 async fn run_fini_start(module: &'static BdevModule) {
-    if module.state() != State::Up {
-        return;
+    match module.state() {
+        State::Up => module.set_state(State::Stopped),
+        State::Starting => {
+            driver::cancel_for(Kind::Init, module.name());
+            return module.set_state(State::Down);
+        }
+        _ => return,
     }
-    module.set_state(State::Stopped);
     if let Some(behaviour) = module.behaviour {
         // A panic was said and counted.
         let _ = Caught::new(behaviour.fini_start()).await;

@@ -3,11 +3,12 @@
 //! C type: `struct spdk_bdev_module`; C function: `spdk_bdev_module_list_add` (contract M-01 to M-12).
 //!
 //! ```text
-//!         1           2              3                      4                  5
-//!  (new) ───► Listed ───► Up ──────────────► Stopped ─────────────► Down
-//!                │  init, examine, config       bdevs are unregistered
-//!                └── its init failed: SPDK does not start
-//!  1: `add`, before SPDK starts   2: lifecycle::init   3: lifecycle::fini_start   4: lifecycle::fini
+//!         1           2             3                  4                          5
+//!  (new) ───► Listed ───► Starting ───► Up ──────────────► Stopped ──────────────► Down
+//!                              │          examine, config     bdevs are unregistered  ▲
+//!                              └──────────────────────────────────────────────────────┘
+//!                                 its init failed, or SPDK ends before it is done
+//!  1: `add`, before SPDK starts   2: lifecycle::init   3: its future   4: lifecycle::fini_start   5: lifecycle::fini
 //! ```
 //!
 //! | file | |
@@ -91,6 +92,7 @@ unsafe impl Sync for BdevModule {}
 #[repr(u8)]
 enum State {
     Listed,
+    Starting,
     Up,
     Stopped,
     Down,
@@ -194,8 +196,9 @@ impl BdevModule {
     fn state(&self) -> State {
         match self.state.load(Ordering::Acquire) {
             0 => State::Listed,
-            1 => State::Up,
-            2 => State::Stopped,
+            1 => State::Starting,
+            2 => State::Up,
+            3 => State::Stopped,
             _ => State::Down,
         }
     }
