@@ -14,6 +14,91 @@
 //! | [`Request`] | `struct spdk_bdev_io`, from `submit_request` to `spdk_bdev_io_complete` |
 //!
 //! SPDK's part API (several bdevs on one base) is not wrapped.
+//!
+//! # A module
+//!
+//! A [`BdevModule`] by itself is a name. [`Module`] says what it does when SPDK starts, ends, and saves its
+//! configuration, and [`Examine`] what it does with each bdev that comes; either may be left out, and so may each of
+//! their methods.
+//!
+//! ```standalone_crate
+//! use std::collections::BTreeMap;
+//! use std::rc::Rc;
+//! use std::sync::Mutex;
+//!
+//! use spdk_safe::bdev::BdevInfo;
+//! use spdk_safe::module::*;
+//! use spdk_safe::prelude::*;
+//!
+//! static MODULE: BdevModule = BdevModule::new(c"zeroes").with(&Zeroes).examine(&Zeroes);
+//!
+//! struct Zeroes;
+//!
+//! /// As long as SPDK runs.
+//! static BDEV: Mutex<Option<RegisteredBdev>> = Mutex::new(None);
+//!
+//! impl Module for Zeroes {
+//!     // Before main; an error ends the start, with the module's name.
+//!     async fn init(&self, spdk: &Spdk) -> ModuleResult {
+//!         let bdev = BlockDeviceBuilder::new("zero").blocks(Blocks(64)).register(spdk, &MODULE, Zero)?;
+//!         *BDEV.lock().unwrap() = Some(bdev);
+//!         Ok(())
+//!     }
+//!
+//!     // The app ends, and everything still works.
+//!     async fn fini_start(&self) {
+//!         let bdev = BDEV.lock().unwrap().take();
+//!         if let Some(bdev) = bdev {
+//!             bdev.unregister().await;
+//!         }
+//!     }
+//!
+//!     // What `save_config` writes.
+//!     fn config(&self) -> Vec<ConfigEntry> {
+//!         vec![ConfigEntry::new("zeroes_set_options", BTreeMap::from([("blocks", 64)]))]
+//!     }
+//! }
+//!
+//! impl Examine for Zeroes {
+//!     async fn examine_disk(&self, spdk: &Spdk, bdev: BdevInfo) {
+//!         if let Ok(desc) = BdevDesc::open(spdk, &bdev.name).read_only() {
+//!             println!("there is {}, of {}", desc.info().name, bdev.num_blocks);
+//!         }
+//!     }
+//! }
+//!
+//! struct Zero;
+//!
+//! impl BlockDevice for Zero {
+//!     type Channel = ();
+//!
+//!     fn create_channel(&self) -> Result<(), ChannelError> {
+//!         Ok(())
+//!     }
+//!
+//!     fn submit(&self, _channel: &Rc<()>, request: Request) {
+//!         request.complete(RequestStatus::Failed);
+//!     }
+//! }
+//!
+//! App::builder("zeroes").no_huge().no_pci().memory(Mib(512)).module(&MODULE).run(async |spdk| {
+//!     assert!(spdk_safe::bdev::find(&spdk, "zero").unwrap().is_some());
+//! })?;
+//! # Ok::<(), AppError>(())
+//! ```
+//!
+//! | method | C | when |
+//! | --- | --- | --- |
+//! | [`Module::init`] | `module_init`, `spdk_bdev_module_init_done` | SPDK starts; main waits for it |
+//! | [`Examine::examine_config`] | `examine_config` | in the registration of a bdev |
+//! | [`Examine::examine_disk`] | `examine_disk`, `spdk_bdev_module_examine_done` | after it |
+//! | [`Module::config`] | `config_json` | `save_config` |
+//! | [`Module::fini_start`] | `fini_start`, `spdk_bdev_module_fini_start_done` | main has ended, before anything is closed |
+//! | [`Module::fini`] | `module_fini`, `spdk_bdev_module_fini_done` | all bdevs are gone |
+//!
+//! Each `done` is called exactly once, whatever the method does: return, fail, panic, or never end, for the app drops its
+//! future then. In somebody else's C application the same module registers itself with
+//! [`link_module!`](crate::link_module), which says what is different there.
 
 mod bdev_module;
 mod register;
