@@ -1,6 +1,6 @@
 /* Somebody else's SPDK application: it knows nothing of Rust. It writes a block to each bdev, and ends. */
 #include <spdk/stdinc.h>
-#include <spdk/bdev.h>
+#include <spdk/bdev_module.h>
 #include <spdk/env.h>
 #include <spdk/event.h>
 #include <spdk/version.h>
@@ -21,7 +21,7 @@ static void
 written(struct spdk_bdev_io *bdev_io, bool success, void *ctx)
 {
 	spdk_bdev_free_io(bdev_io);
-	printf("%s of %s: %s\n", spdk_bdev_get_name(g_bdev), spdk_bdev_get_module_name(g_bdev),
+	printf("%s of %s: %s\n", spdk_bdev_get_name(g_bdev), g_bdev->module->name,
 	       success ? "written" : "not written");
 	spdk_put_io_channel(g_ch);
 	spdk_bdev_close(g_desc);
