@@ -11,6 +11,7 @@
 use std::rc::Rc;
 use std::sync::Mutex;
 
+use spdk_safe::app::at_exit;
 use spdk_safe::bdev::BdevInfo;
 use spdk_safe::module::{
     BdevModule, BlockDevice, BlockDeviceBuilder, Examine, Module, ModuleResult, RegisteredBdev,
@@ -47,6 +48,7 @@ impl Module for Linked {
         if std::env::var_os("LINKED_FAILS").is_some() {
             return Err("told to fail".into());
         }
+        at_exit(|| println!("exit hook"))?;
         // An SPDK thread of our own, and a task on the app thread; the C program knows of neither.
         let worker = Thread::builder("worker").create(spdk).await?;
         let answer = thread::spawn_local(async move {

@@ -98,7 +98,9 @@ fn run(variable: Option<&str>) -> (Output, Vec<String>) {
     }
     let output = program.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    let ours = ["init", "main", "examined", "linked0", "fini", "ended"];
+    let ours = [
+        "init", "main", "examined", "linked0", "fini", "exit", "ended",
+    ];
     let said = said
         .lines()
         .filter(|line| ours.iter().any(|start| line.starts_with(start)))
@@ -122,6 +124,7 @@ fn a_linked_module_works_in_a_c_application() {
             "main",
             "linked0 of linked: written",
             "fini_start",
+            "exit hook",
             "fini",
             "ended: 0"
         ],
@@ -150,7 +153,11 @@ fn an_init_that_fails_at_once_ends_the_start_of_a_c_application() {
 fn an_init_that_fails_later_is_logged_and_a_c_application_goes_on_without_it() {
     let (output, said) = run(Some("LINKED_FAILS_LATER"));
     let stderr = stderr(&output);
-    assert_eq!(said, ["init: 42", "main", "ended: 0"], "{stderr}");
+    assert_eq!(
+        said,
+        ["init: 42", "main", "exit hook", "ended: 0"],
+        "{stderr}"
+    );
     assert!(
         stderr.contains(r#"bdev module "linked" could not start: told to fail later"#),
         "{stderr}"
