@@ -386,7 +386,7 @@ fn names_and_sizes_that_can_not_be_are_errors() {
                 AioBdev::delete(&spdk, name).await,
                 NullBdev::resize(&spdk, name, 8),
                 ErrorBdev::clear(&spdk, name),
-                ErrorBdev::abort_held(&spdk, name),
+                ErrorBdev::abort_held(&spdk, name).await,
                 ErrorBdev::inject(&spdk, name, Injection::new(Fault::Fail)),
                 DelayBdev::set_latency(&spdk, name, Latency::P99Read, Duration::ZERO),
             ];
@@ -680,7 +680,7 @@ fn d8_io_that_an_error_bdev_holds_back_fails_when_the_bdev_is_deleted() {
                 .await
                 .0
                 .unwrap();
-            ErrorBdev::abort_held(&spdk, &name).unwrap();
+            ErrorBdev::abort_held(&spdk, &name).await.unwrap();
         };
         let ((result, _), ()) = join(held, let_go).await;
         assert!(matches!(result, Err(IoError::Failed { .. })), "{result:?}");

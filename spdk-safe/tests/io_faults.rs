@@ -127,7 +127,7 @@ fn i2_io_that_never_ends_can_be_let_go_of_and_its_data_lives_until_it_does() {
             }
             assert_eq!(Rc::strong_count(&alive), 3, "the I/O still has its data");
             ErrorBdev::clear(&spdk, faulty).unwrap();
-            ErrorBdev::abort_held(&spdk, faulty).unwrap();
+            ErrorBdev::abort_held(&spdk, faulty).await.unwrap();
             let (result, data) = kept.await;
             assert!(matches!(result, Err(IoError::Failed { .. })), "{result:?}");
             drop(data);

@@ -40,8 +40,7 @@ impl BlockDevice for Over {
 
     fn submit(&self, base: &Rc<Self::Channel>, request: Request) {
         let base = Rc::clone(base);
-        // A thread that exits takes no task, and the request is dropped.
-        let _ = spawn_local(async move {
+        let mut task = Box::pin(async move {
             match request {
                 Request::Read(request) => {
                     let (result, data) = base.read(request.lba(), request.data()).await;
@@ -56,6 +55,12 @@ impl BlockDevice for Over {
                 other => drop(other),
             }
         });
+        // The I/O below is submitted here and now, or requests could take every `spdk_bdev_io` before any has its own.
+        let first = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if first.is_pending() {
+            // A thread that exits takes no task, and the request is dropped.
+            let _ = spawn_local(task);
+        }
     }
 }
 
@@ -91,6 +96,8 @@ pub(crate) async fn run(spdk: Spdk, plan: Plan, torn: bool) {
     if std::env::var_os("STORM_LOG").is_none() {
         spdk_safe::log::set_print_level(LogLevel::Disabled);
     }
+    let removes = |op: &Op| matches!(op, Op::Remove { .. });
+    oracle().may_lock = plan.ending == Ending::InOrder && !plan.ops.iter().any(removes);
     worker::on_app();
     let mut director = Director {
         before: open_now(),
@@ -178,7 +185,7 @@ impl Director {
                 fault,
                 write,
                 count,
-            } => self.inject(fault, write, count),
+            } => self.inject(fault, write, count).await,
             Op::Exit { thread, wait } => {
                 if let Some(thread) = self.threads[usize::from(thread)].take() {
                     // The device of ours drops the requests of the thread, whose I/O may be smuggled elsewhere.
@@ -239,7 +246,13 @@ impl Director {
         let base = MallocBdev::builder(BASE[kind])
             .blocks(BLOCKS)
             .block_size(BLOCK as u32);
-        base.create(spdk).await.expect("a malloc bdev");
+        loop {
+            match base.clone().create(spdk).await {
+                // It is still going.
+                Err(BdevError::Exists { .. }) => yield_now().await,
+                created => break created.expect("a malloc bdev"),
+            }
+        }
         // One that went away with its base may have come again by itself.
         match kind {
             1 => drop(ErrorBdev::on(BASE[kind]).create(spdk).await),
@@ -282,13 +295,15 @@ impl Director {
         let Some(disk) = slot.disk.take() else { return };
         slot.removing.set(true);
         oracle().disturb(disk);
-        if kind == 1 {
-            // What it holds back keeps it, and can't be reached once it goes.
-            ErrorBdev::abort_held(&self.spdk, TOP[1]).expect("it is there");
-        }
         let (spdk, slots) = (self.spdk.clone(), Rc::clone(&self.slots));
         let remove = async move {
             let slot = &slots[kind];
+            if kind == 1 {
+                // What it holds back keeps it, and can't be reached once it goes.
+                ErrorBdev::abort_held(&spdk, TOP[1])
+                    .await
+                    .expect("it is there");
+            }
             if !base_first {
                 match kind {
                     1 => ErrorBdev::delete(&spdk, TOP[1]).await.expect("it is there"),
@@ -301,18 +316,12 @@ impl Director {
                 }
             }
             if detach {
-                // Somebody else waits, who finds it going or gone.
+                // It goes on by itself; whoever makes the next one waits for that.
                 let mut delete = Box::pin(MallocBdev::delete(&spdk, BASE[kind]));
                 let _ = delete
                     .as_mut()
                     .poll(&mut Context::from_waker(Waker::noop()));
                 drop(delete);
-                while spdk_safe::bdev::find(&spdk, BASE[kind]).is_ok_and(|found| found.is_some()) {
-                    yield_now().await;
-                }
-                for _ in 0..100 {
-                    yield_now().await;
-                }
             } else {
                 MallocBdev::delete(&spdk, BASE[kind])
                     .await
@@ -327,18 +336,21 @@ impl Director {
         self.behind(remove);
     }
 
-    fn inject(&self, fault: Fault, write: bool, count: u8) {
+    async fn inject(&self, fault: Fault, write: bool, count: u8) {
         let Some(disk) = self.slots[1].disk.get() else {
             return;
         };
         let fault = match fault {
             Fault::Fail => Injected::Fail,
+            // Older ones fail what they hold back on the thread that resets, whosever it is.
+            Fault::Hold if spdk_sys::VERSION < (25, 1, 0) => return,
             Fault::Hold => Injected::Hold,
             // Not an error to anybody.
             Fault::NoMemory => Injected::NoMemory,
             Fault::Clear => {
                 oracle().disturb(disk);
-                return ErrorBdev::abort_held(&self.spdk, TOP[1]).expect("it is there");
+                let begun = ErrorBdev::abort_held(&self.spdk, TOP[1]).await;
+                return begun.expect("it is there");
             }
         };
         if fault != Injected::NoMemory {
@@ -355,7 +367,8 @@ impl Director {
     async fn end(mut self, ending: Ending) {
         if let Some(disk) = self.slots[1].disk.get() {
             oracle().disturb(disk);
-            ErrorBdev::abort_held(&self.spdk, TOP[1]).expect("it is there");
+            let begun = ErrorBdev::abort_held(&self.spdk, TOP[1]).await;
+            begun.expect("it is there");
         }
         match ending {
             Ending::InOrder => {
@@ -366,9 +379,11 @@ impl Director {
                     });
                 }
                 self.exit_threads().await;
+                // Some of what is awaited waits for what was smuggled, some of it by threads that still exit.
+                while !self.background.iter().all(JoinHandle::is_finished) {
+                    self.sweep().await;
+                }
                 self.join().await;
-                worker::clear();
-                worker::clear_smuggled();
                 self.sweep().await;
                 let descs = std::mem::take(&mut self.descs);
                 for desc in descs
@@ -399,19 +414,23 @@ impl Director {
                 self.join().await;
             }
         }
-        worker::clear();
-        worker::clear_smuggled();
         self.sweep().await;
         self.descs.clear();
         self.check();
         self.nothing_is_left().await;
     }
 
-    /// The other OS thread has smuggled things, too.
+    /// Lets go of what the app thread has, after all that it was sent; and of what was smuggled, on each OS thread.
     async fn sweep(&self) {
         let sweep = Thread::builder("sweep").create(&self.spdk).await;
         let sweep = sweep.expect("a thread");
-        sweep.call(worker::clear_smuggled).await.expect("a call");
+        let clear = || {
+            worker::clear();
+            worker::clear_smuggled();
+        };
+        let app = spdk_safe::thread::app().expect("the app thread");
+        app.call(clear).await.expect("a call");
+        sweep.call(clear).await.expect("a call");
         sweep.exit().await;
     }
 
@@ -468,16 +487,21 @@ impl Director {
             for (at, block) in last.chunks_mut(BLOCK).enumerate() {
                 fill(block, value(id, at as u64));
             }
-            ch.write(Lba(0), last).await.0.expect("nothing is injected");
+            loop {
+                let (result, back) = ch.write(Lba(0), last).await;
+                last = back;
+                match result {
+                    Err(error) if kind == 1 && error.is_aborted() => yield_now().await,
+                    result => break result.expect("nothing is injected"),
+                }
+            }
             for _ in 0..20 {
                 yield_now().await;
             }
             oracle().done(id);
             let since = oracle().read();
-            let data = ch
-                .read_blocks(Lba(0), Blocks(BLOCKS))
-                .await
-                .expect("nothing is injected");
+            let data = ch.read_blocks(Lba(0), Blocks(BLOCKS)).await;
+            let data = data.expect("nothing is injected");
             oracle().found("after the last write", disk, 0, since, &data);
             drop(ch);
             desc.close().await;

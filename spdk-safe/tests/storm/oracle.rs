@@ -49,6 +49,8 @@ pub(crate) struct Oracle {
     before: u64,
     /// What was wrong.
     failures: Vec<String>,
+    /// No disk is removed while I/O is in flight.
+    pub(crate) may_lock: bool,
     /// Several OS threads: what one reads while another writes may be some of both.
     torn: bool,
 }

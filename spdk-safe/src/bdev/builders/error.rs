@@ -8,7 +8,7 @@ use std::num::NonZeroU8;
 
 use super::base::check_base;
 use super::{check_name, created, delete};
-use crate::app::{Spdk, at_exit};
+use crate::app::{Spdk, at_exit, yield_now};
 use crate::bdev::{io_types, needs};
 use crate::error::{BdevError, IoType, NvmeStatus};
 
@@ -158,15 +158,21 @@ impl ErrorBdev {
         inject(spdk, name, CLEAR, &Injection::new(Fault::Fail))
     }
 
-    /// As [`clear`](Self::clear), and lets what the bdev holds back fail: it is reset (`spdk_bdev_reset`).
+    /// As [`clear`](Self::clear), and lets what the bdev holds back fail: it is reset (`spdk_bdev_reset`). Waits until
+    /// there is a `spdk_bdev_io` for the reset, and not for its end.
     ///
     /// # Errors
     ///
     /// [`BdevError::NotFound`] if there is no error bdev of that name.
-    pub fn abort_held(spdk: &Spdk, name: &str) -> Result<(), BdevError> {
-        Self::clear(spdk, name)?;
+    pub async fn abort_held(spdk: &Spdk, name: &str) -> Result<(), BdevError> {
         let c_name = CString::new(name).unwrap_or_default();
-        created(name, reset(&c_name), &needs::none())
+        loop {
+            Self::clear(spdk, name)?;
+            match created(name, reset(&c_name), &needs::none()) {
+                Err(BdevError::NoMemory { .. }) => yield_now().await,
+                begun => return begun,
+            }
+        }
     }
 
     /// Deletes the error bdev named `name`, and waits until it is gone: for descriptors of others, too. What it holds
@@ -179,7 +185,7 @@ impl ErrorBdev {
     /// [`BdevError::NotFound`] if there is no error bdev of that name.
     pub async fn delete(spdk: &Spdk, name: &str) -> Result<(), BdevError> {
         // Nothing can be opened for a reset any more once it goes.
-        Self::abort_held(spdk, name)?;
+        Self::abort_held(spdk, name).await?;
         delete(spdk, name, spdk_sys::spdk_shim_error_delete).await
     }
 }
