@@ -107,8 +107,7 @@ impl ChannelCore {
                 name: desc.info.name.clone(),
             });
         }
-        // SAFETY: only counts.
-        if !WaitQueues::exist(home) && unsafe { spdk_sys::spdk_shim_bdev_io_pool_is_short() } {
+        if WaitQueues::is_too_early_for_a_channel(home) {
             return Err(ChannelError::Refused {
                 name: desc.info.name.clone(),
             });

@@ -376,6 +376,8 @@ impl DescCore {
     /// Lets go of the bdev without waiting for the handles: it was removed, or the app ends.
     pub(super) fn revoke(self: &Arc<Self>) {
         self.removed.store(true, Ordering::Relaxed);
+        // Before the descriptor can be closed, which ends the streams; whoever waits is woken at the end.
+        self.happened.removed();
         let mut here = Vec::new();
         {
             let state = self.state();
@@ -391,7 +393,7 @@ impl DescCore {
         }
         here.iter().for_each(|link| link.revoke(self));
         self.settle();
-        self.happened.removed();
+        self.happened.wake();
     }
 
     /// Somebody who may wait until the descriptor is closed.

@@ -118,9 +118,9 @@ impl Events {
         self.state().counts.media += 1;
     }
 
+    /// Wakes nobody: see [`wake`](Self::wake).
     pub(super) fn removed(&self) {
         self.state().counts.removed = true;
-        self.wake();
     }
 
     pub(super) fn closed(&self) {

@@ -70,12 +70,16 @@ impl WaitQueues {
         })
     }
 
-    /// Whether `home` has some: then it has a channel, and with it SPDK's cache of `spdk_bdev_io`s.
-    pub(super) fn exist(home: Home) -> bool {
-        QUEUES.with_borrow(|list| {
+    /// Whether a channel on `home` would be its first, for which there are too few `spdk_bdev_io`s. Before 23.01 SPDK
+    /// crashes then.
+    pub(super) fn is_too_early_for_a_channel(home: Home) -> bool {
+        // With a channel of ours it has SPDK's cache of `spdk_bdev_io`s.
+        let has_one = QUEUES.with_borrow(|list| {
             list.iter()
                 .any(|(have, queues)| *have == home && queues.strong_count() != 0)
-        })
+        });
+        // SAFETY: only counts.
+        !has_one && unsafe { spdk_sys::spdk_shim_bdev_io_pool_is_short() }
     }
 
     /// Has `op` wait: at the end of its queue, or at the front if it was its turn. Right after an -ENOMEM on this

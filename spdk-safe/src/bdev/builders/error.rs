@@ -9,8 +9,10 @@ use std::num::NonZeroU8;
 use super::base::check_base;
 use super::{check_name, created, delete};
 use crate::app::{Spdk, at_exit, yield_now};
+use crate::bdev::wait::WaitQueues;
 use crate::bdev::{io_types, needs};
 use crate::error::{BdevError, IoType, NvmeStatus};
+use crate::thread::Home;
 
 /// Stands for every I/O type.
 const EVERY: u32 = u32::MAX;
@@ -258,6 +260,12 @@ fn inject_raw(
 
 /// On the app thread.
 fn reset(name: &CStr) -> c_int {
+    let Ok(home) = Home::current() else {
+        return -libc::EPERM;
+    };
+    if WaitQueues::is_too_early_for_a_channel(home) {
+        return -libc::ENOMEM;
+    }
     // SAFETY: this is the app thread; the name lives across the call.
     unsafe { spdk_sys::spdk_shim_bdev_reset_by_name(name.as_ptr()) }
 }
