@@ -128,6 +128,8 @@ spdk_shim_bdev_reset(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch, sp
 struct reset {
 	struct spdk_bdev_desc *desc;
 	struct spdk_io_channel *ch;
+	/* This one may have been answered by one that was under way before, and has seen nothing that came since. */
+	bool again;
 };
 
 static void
@@ -148,10 +150,35 @@ reset_end(void *ctx)
 	free(reset);
 }
 
+static void reset_done(struct spdk_bdev_io *bdev_io, bool success, void *ctx);
+
+static void
+reset_again(void *ctx)
+{
+	struct reset *reset = ctx;
+	int rc = spdk_shim_bdev_reset(reset->desc, reset->ch, reset_done, reset);
+
+	/* -ENOMEM goes by. */
+	if (rc == -ENOMEM && spdk_thread_send_msg(spdk_get_thread(), reset_again, ctx) == 0) {
+		return;
+	}
+	if (rc != 0) {
+		reset_end(ctx);
+	}
+}
+
 static void
 reset_done(struct spdk_bdev_io *bdev_io, bool success, void *ctx)
 {
+	struct reset *reset = ctx;
+
 	spdk_bdev_free_io(bdev_io);
+	if (reset->again) {
+		reset->again = false;
+		if (spdk_thread_send_msg(spdk_get_thread(), reset_again, ctx) == 0) {
+			return;
+		}
+	}
 	/* SPDK still looks at the bdev when it comes back from here, and must not find it without descriptors (26.05). */
 	if (spdk_thread_send_msg(spdk_get_thread(), reset_end, ctx) != 0) {
 		reset_end(ctx);
@@ -172,6 +199,8 @@ spdk_shim_bdev_reset_by_name(const char *name)
 		free(reset);
 		return rc;
 	}
+	/* From 25.05 on SPDK answers a reset with the end of the one before. */
+	reset->again = SINCE(25, 5);
 	reset->ch = spdk_bdev_get_io_channel(reset->desc);
 	rc = reset->ch == NULL ? -ENOMEM : spdk_shim_bdev_reset(reset->desc, reset->ch, reset_done, reset);
 	if (rc != 0) {

@@ -14,6 +14,10 @@
 //! SPDK knows of a queue through one wait entry, which belongs to the queue: the queue is then *armed*. SPDK can't take
 //! the entry back, so the channel that it was armed with stays until a `spdk_bdev_io` comes free on its thread, also
 //! when its bdev goes meanwhile. What else waits on a channel that goes is ended at once.
+//!
+//! SPDK wakes a thread only for what comes free on that thread, and gives it nothing from the pool while it waits. So a
+//! thread must not hold all that it has for what waits here: its cache (`bdev_io_cache_size`, 256 by default, filled with
+//! the thread's first channel) has to be larger than a stack of devices is high, and than the zero-copies it holds.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;

@@ -210,6 +210,7 @@ fn run_case(
     let hangs = outcome.is_none().then(|| {
         let mut open = super::open_names();
         open.extend(registry::all_held());
+        open.push(format!("{} spdk_bdev_ios", super::Open::now().bdev_ios));
         open.join(", ")
     });
     if hangs.is_some() {

@@ -33,15 +33,11 @@ const ENOUGH: Pools = Pools {
     ..Pools::small()
 };
 static SPDK: SeededHarness = SeededHarness::new(&[&case::MODULE]).pools(ENOUGH);
-/// So few `spdk_bdev_io`s that they are always short. Before 25.09 SPDK's own delay and error bdevs wait in one line with
-/// what is above them, so that ten may all be held by I/O that waits for one more.
+/// So few `spdk_bdev_io`s that they are always short; and for each thread so many that it can do a device of ours, a delay
+/// bdev and what is below them, since SPDK wakes a thread only for what comes free on that thread.
 const FEW: Pools = Pools {
-    bdev_ios: if spdk_sys::VERSION.0 * 100 + spdk_sys::VERSION.1 < 2509 {
-        32
-    } else {
-        10
-    },
-    bdev_io_cache: 1,
+    bdev_ios: 32,
+    bdev_io_cache: 4,
     ..ENOUGH
 };
 static TINY: SeededHarness = SeededHarness::new(&[&case::MODULE]).pools(FEW);

@@ -684,6 +684,8 @@ impl Chan {
             // SPDK's error bdev frees the zero-copy of its base as soon as that has begun, and crashes if it fails; its
             // delay bdev loses one when it is reset.
             What::Zcopy if ["EE_s1", "late2"].contains(&oracle().name(disk)) => None,
+            // It keeps its `spdk_bdev_io` for as long as somebody holds or has forgotten it.
+            What::Zcopy if crate::is_tiny() => None,
             What::Zcopy => {
                 let on_app = self.on_app;
                 let since = oracle().read();
