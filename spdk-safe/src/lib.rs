@@ -61,13 +61,15 @@
 //! | [`bdev`] | bdevs, as their client: descriptors, claims, channels, I/O, events, statistics |
 //! | [`module`] | bdevs, as their implementer |
 //! | [`io_device`] | devices of one's own, with a context for each SPDK thread |
+//! | [`rpc`] | JSON-RPC: methods of one's own, and a client |
+//! | [`json`] | what modules write into a saved configuration, and about their bdevs |
 //! | [`mod@env`] | memory that devices may reach |
 //! | [`log`] | SPDK's log: where it goes, levels, flags |
 //! | [`units`] | LBAs, blocks and bytes as types; needs no SPDK |
 //! | [`error`] | an enum for each kind of operation, and [`Error`] for all of them |
 //! | `test` | a harness: one SPDK for all tests of a process, and schedules from seeds (feature `test`) |
 //!
-//! Without the feature `spdk` only [`units`] is left, and no SPDK is looked for.
+//! Without the feature `spdk` only [`units`] is left, and no SPDK is looked for; `rpc-client` adds [`rpc::Client`].
 
 pub mod units;
 
@@ -86,11 +88,15 @@ mod inside;
 #[cfg(feature = "spdk")]
 pub mod io_device;
 #[cfg(feature = "spdk")]
+pub mod json;
+#[cfg(feature = "spdk")]
 pub mod log;
 #[cfg(feature = "spdk")]
 pub mod module;
 #[cfg(feature = "spdk")]
 mod panic;
+#[cfg(feature = "rpc-client")]
+pub mod rpc;
 #[cfg(feature = "spdk")]
 mod sync;
 #[cfg(all(feature = "spdk", feature = "test"))]

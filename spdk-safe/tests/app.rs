@@ -597,7 +597,14 @@ fn a_json_configuration_is_loaded_before_main_runs() {
 fn r3_a_malformed_configuration_is_an_error() {
     in_process("r3_a_malformed_configuration_is_an_error", || {
         let outcome = app().config_json("{ nonsense").run(async |_spdk| ());
-        assert!(matches!(outcome, Err(AppError::Start(_))), "{outcome:?}");
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, AppError::ConfigSyntax { .. }), "{error}");
+        assert_eq!(
+            error.to_string(),
+            "the JSON configuration, line 1, column 3: key must be a string"
+        );
+        // Nothing was started: the next one is right.
+        app().config_json(CONFIG).run(async |_spdk| ()).unwrap();
     });
 }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::config::Config;
 
 /// Functions that Rust may call, by concept. Everything else of SPDK stays out of reach until it is needed.
-const FUNCTIONS: &[&[&str]] = &[SHIM, APP, THREADS, MEMORY, BDEVS, IO, STATS, MODULES];
+const FUNCTIONS: &[&[&str]] = &[SHIM, APP, THREADS, MEMORY, BDEVS, IO, STATS, MODULES, RPC];
 
 const SHIM: &[&str] = &["spdk_shim_.*"];
 
@@ -57,6 +57,13 @@ const MODULES: &[&str] = &[
     "spdk_json_write_val_raw",
     "spdk_bdev_(register|unregister|destruct_done)",
     "spdk_bdev_io_(complete|get_buf|get_thread)",
+];
+
+/// JSON-RPC: methods of ours, and the JSON that goes in and out.
+const RPC: &[&str] = &[
+    "spdk_rpc_(register_method|is_method_allowed)",
+    "spdk_jsonrpc_(begin_result|end_result|send_error_response)",
+    "spdk_json_write_(begin|end|val|val_raw|name_raw|(array|object)_(begin|end))",
 ];
 
 /// Types beyond those that the functions bring along.

@@ -49,7 +49,8 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The versions at which something that Rust code asks about came or changed.
-const STEPS: [(u16, u16); 9] = [
+const STEPS: [(u16, u16); 11] = [
+    (20, 10),
     (21, 1),
     (21, 10),
     (22, 1),
@@ -59,6 +60,7 @@ const STEPS: [(u16, u16); 9] = [
     (24, 1),
     (24, 5),
     (26, 1),
+    (26, 5),
 ];
 
 /// Cumulative cfgs (`spdk_2401`: this SPDK is 24.01 or newer), and the version for dependents' build scripts

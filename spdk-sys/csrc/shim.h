@@ -25,7 +25,9 @@
 #include "own_loop.h"
 #include "passthru.h"
 #include "reset.h"
+#include "rpc.h"
 #include "stats.h"
+#include "subsystem.h"
 #include "thread.h"
 
 #endif

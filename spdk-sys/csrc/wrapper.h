@@ -5,7 +5,9 @@
 #include <spdk/env.h>
 #include <spdk/event.h>
 #include <spdk/json.h>
+#include <spdk/jsonrpc.h>
 #include <spdk/log.h>
+#include <spdk/rpc.h>
 #include <spdk/thread.h>
 #include <spdk/uuid.h>
 #include <spdk/version.h>

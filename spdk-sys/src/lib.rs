@@ -41,6 +41,12 @@ pub const VERSION: (u32, u32, u32) = (
 /// Whether loading a JSON configuration goes through the app's own RPC server, so that it must have one.
 pub const CONFIG_NEEDS_RPC_SOCKET: bool = cfg!(not(spdk_2405));
 
+/// Whether an entry of a JSON configuration may leave out its `params`; 20.07 reads through a null pointer then.
+pub const CONFIG_PARAMS_ARE_OPTIONAL: bool = cfg!(spdk_2010);
+
+/// Whether an array among the entries of a JSON configuration is a batch of calls.
+pub const CONFIG_HAS_BATCHES: bool = cfg!(spdk_2605);
+
 /// Whether reactors can sleep.
 pub const HAS_INTERRUPT_MODE: bool = cfg!(spdk_2101);
 

@@ -1,15 +1,15 @@
 //! What an app is to be started with.
 
 use std::ffi::CString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Cores, OwnLoop, Spdk, root};
+use super::{Cores, OwnLoop, Spdk, config, root, subsystem};
 use crate::error::{AppError, Errno};
 use crate::log::{self, Line, LogLevel, Sink};
 use crate::module::BdevModule;
+use crate::rpc::Method;
 use crate::units::Mib;
 
 /// An SPDK application. One per process: DPDK initialises only once.
@@ -43,6 +43,7 @@ impl App {
             eal_args: Vec::new(),
             pools: None,
             modules: Vec::new(),
+            methods: Vec::new(),
             end_deadline: None,
             grace: GRACE,
             interrupt_mode: false,
@@ -106,6 +107,7 @@ pub struct Builder {
     eal_args: Vec<String>,
     pools: Option<Pools>,
     modules: Vec<&'static BdevModule>,
+    methods: Vec<Method>,
     end_deadline: Option<Duration>,
     grace: Duration,
     interrupt_mode: bool,
@@ -238,6 +240,13 @@ impl Builder {
         self
     }
 
+    /// Registers an RPC, which is served on the [`rpc_socket`](Self::rpc_socket) and may stand in a configuration.
+    /// [`rpc`](crate::rpc) has an example.
+    pub fn rpc(mut self, method: Method) -> Self {
+        self.methods.push(method);
+        self
+    }
+
     /// Starts SPDK, runs `main` on its app thread, stops SPDK in order, and returns what `main` returned.
     ///
     /// The calling OS thread becomes the first reactor, and is pinned to its core until this returns. `main` is
@@ -312,8 +321,13 @@ impl Builder {
         if let Some(sink) = &self.log_sink {
             log::install(sink.clone()).map_err(AppError::Start)?;
         }
+        subsystem::add();
         for module in &self.modules {
             module.add()?;
+        }
+        for method in &self.methods {
+            // SAFETY: SPDK has not started, and `was_started` keeps others from its list of methods.
+            unsafe { method.add() }?;
         }
         if let Some(pools) = &self.pools {
             let opts = spdk_sys::spdk_shim_pool_opts {
@@ -334,14 +348,22 @@ impl Builder {
         let mut scratch = None;
         let config = match &self.config {
             Config::None => None,
-            Config::File(path) => Some(path.clone()),
+            Config::File(path) => {
+                let text = std::fs::read(path).map_err(|source| AppError::ConfigFile {
+                    path: path.clone(),
+                    source,
+                })?;
+                match config::check(&path.display().to_string(), &text)? {
+                    None => Some(path.clone()),
+                    Some(text) => Some(config_file(&mut scratch, &text)?),
+                }
+            }
             Config::Json(json) => {
-                let folder = scratch_folder(&mut scratch)?;
-                let path = folder.join("config.json");
-                std::fs::File::create(&path)
-                    .and_then(|mut file| file.write_all(json.as_bytes()))
-                    .map_err(AppError::Config)?;
-                Some(path)
+                let text = config::check("the JSON configuration", json.as_bytes())?;
+                Some(config_file(
+                    &mut scratch,
+                    text.as_deref().unwrap_or(json.as_bytes()),
+                )?)
             }
         };
         let mut rpc_socket = self.rpc_socket.clone();
@@ -499,6 +521,13 @@ fn scratch_folder(scratch: &mut Option<tempfile::TempDir>) -> Result<PathBuf, Ap
         .as_ref()
         .map(|dir| dir.path().to_owned())
         .unwrap_or_default())
+}
+
+/// Writes a configuration to a private file.
+fn config_file(scratch: &mut Option<tempfile::TempDir>, text: &[u8]) -> Result<PathBuf, AppError> {
+    let path = scratch_folder(scratch)?.join("config.json");
+    std::fs::write(&path, text).map_err(AppError::Config)?;
+    Ok(path)
 }
 
 fn c_string(what: &'static str, text: &str) -> Result<CString, AppError> {

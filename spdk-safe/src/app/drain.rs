@@ -93,6 +93,7 @@ impl Steps {
                 module::cancel_examines();
                 // Channels on them are put while what is below still works.
                 app_thread::end_threads();
+                crate::rpc::answer_all();
                 Phase::Threads
             }
             Phase::Threads if table::names().is_empty() => {

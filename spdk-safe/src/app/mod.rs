@@ -16,12 +16,14 @@
 //! stop, which would otherwise wait for ever (contract B-09).
 
 mod builder;
+mod config;
 mod drain;
 mod exit;
 mod own_loop;
 mod root;
 mod shutdown;
 mod signals;
+pub(crate) mod subsystem;
 
 use crate::error::ThreadError;
 use crate::thread::{ThreadBound, app_thread};

@@ -17,9 +17,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::drain::{Step, Steps};
-use super::{Spdk, shutdown, signals};
+use super::{Spdk, shutdown, signals, subsystem};
 use crate::error::{AppError, Errno};
-use crate::thread::{Home, Poller, PollerStatus, app_thread, table};
+use crate::thread::{Poller, PollerStatus, app_thread, table};
 use crate::{bdev, env, io_device, log, module, panic};
 
 /// How long the end of the app may take before what is still open is reported.
@@ -108,6 +108,8 @@ pub(super) struct Root<'a> {
     times: Times,
     /// Drops main when its grace is over.
     grace: RefCell<Option<Poller>>,
+    /// SPDK ends by itself, and waits for us.
+    spdk_waits: Cell<bool>,
 }
 
 /// What drives SPDK's threads.
@@ -146,6 +148,7 @@ impl<'a> Root<'a> {
                 end: None,
             },
             grace: RefCell::new(None),
+            spdk_waits: Cell::new(false),
         }
     }
 
@@ -273,7 +276,9 @@ impl<'a> Root<'a> {
         table::drain_app_thread();
         app_thread::close();
         self.drained.set(true);
-        if self.runs_on == RunsOn::Reactors {
+        if self.spdk_waits.get() {
+            subsystem::done();
+        } else if self.runs_on == RunsOn::Reactors {
             // SAFETY: the app runs, and this is its thread.
             unsafe { spdk_sys::spdk_app_stop(0) };
         }
@@ -313,6 +318,22 @@ impl<'a> Root<'a> {
             ));
         }
     }
+}
+
+/// SPDK ends by itself, and waits until nothing is open: a configuration failed, or it is a C application. On the app
+/// thread.
+pub(super) fn end_by_spdk() {
+    if !app_thread::is_open() {
+        // It is we who ended it.
+        return subsystem::done();
+    }
+    let root = ROOT.load(Ordering::Acquire);
+    // SAFETY: as in `poll_callback`.
+    let root = unsafe { root.as_ref() };
+    // Leaked: a process has one end.
+    let root = root.unwrap_or_else(|| Box::leak(Box::new(Root::of_own_loop())));
+    root.spdk_waits.set(true);
+    root.stop_now();
 }
 
 /// What is open, for a report.
@@ -373,14 +394,11 @@ unsafe extern "C" fn start_callback(ctx: *mut c_void) {
     // SAFETY: by this function's contract.
     let root = unsafe { &*ctx.cast::<Root<'_>>() };
     panic::contain("the start of the app", || {
-        if let Ok(home) = Home::running() {
-            env::set_up();
-            app_thread::open(home);
-            root.started.set(true);
-            match root.stopped.get() || module::has_failed() {
-                true => root.stop_now(),
-                false => root.poll(),
-            }
+        subsystem::open();
+        root.started.set(true);
+        match root.stopped.get() || module::has_failed() {
+            true => root.stop_now(),
+            false => root.poll(),
         }
     });
 }

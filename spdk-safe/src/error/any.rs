@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{
     AppError, BdevCallError, BdevError, CallError, ChannelError, ClaimError, CoresError,
-    DeviceChannelError, IoDeviceError, IoError, JoinError, OpenError, SetCoresError,
+    DeviceChannelError, IoDeviceError, IoError, JoinError, OpenError, RegisterError, SetCoresError,
     ThreadCreateError, ThreadError,
 };
 use crate::bdev::{BdevDesc, DescMode, DescState};
@@ -60,6 +60,8 @@ pub enum Error {
     IoDevice(#[from] IoDeviceError),
     /// Of an io_device's channel.
     DeviceChannel(#[from] DeviceChannelError),
+    /// Of an RPC.
+    Register(#[from] RegisterError),
     /// Of a log flag.
     Flag(#[from] FlagError),
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::Errno;
+use super::{Errno, RegisterError};
 use crate::units::Mib;
 
 /// Why an app did not start, or did not end well.
@@ -45,9 +45,38 @@ pub enum AppError {
         /// The SPDK that the program is linked with.
         version: String,
     },
-    /// The JSON configuration could not be handed to SPDK.
-    #[error("could not read the JSON configuration, or write it to a temporary file: {0}")]
+    /// The JSON configuration could not be handed to SPDK: there is no room for a temporary file, say.
+    #[error("could not write the JSON configuration to a temporary file, or read it back: {0}")]
     Config(#[source] std::io::Error),
+    /// The JSON configuration can't be read. Name one that is there.
+    #[error("could not read the JSON configuration {path:?}: {source}")]
+    ConfigFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The JSON configuration is no JSON, or not what SPDK expects. Correct the place that is named; parameters of the
+    /// methods in it are looked at by the methods.
+    #[error(
+        "{file}, line {line}, column {column}: {}{what}",
+        if field.is_empty() { String::new() } else { format!("{field}: ") }
+    )]
+    ConfigSyntax {
+        /// The file, or where else it came from.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The column, in bytes from 1.
+        column: usize,
+        /// The field, such as `subsystems[0].config[2].method`; empty if there is none.
+        field: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// An RPC can't be registered.
+    #[error(transparent)]
+    Rpc(#[from] RegisterError),
     /// Pool sizes that SPDK refuses.
     #[error("SPDK refuses these pool sizes: {0}")]
     Pools(Errno),

@@ -12,6 +12,7 @@ mod bdev_call;
 mod errno;
 mod io;
 mod io_device;
+mod rpc;
 mod thread;
 
 pub use any::Error;
@@ -21,6 +22,7 @@ pub use bdev_call::BdevCallError;
 pub use errno::Errno;
 pub use io::{IoCause, IoError, IoStatus, IoType, NvmeStatus, ScsiStatus};
 pub use io_device::{DeviceChannelError, ForEachError, IoDeviceError};
+pub use rpc::{RegisterError, RpcError};
 pub use thread::{
     CallError, CoresError, JoinError, SetCoresError, ThreadCreateError, ThreadError, TrySendError,
 };

@@ -196,6 +196,11 @@ pub(super) fn app_thread_id() -> Option<NonZeroU64> {
     NonZeroU64::new(APP_THREAD.load(Ordering::Acquire))
 }
 
+/// Whether there is an app thread, or was one.
+pub(crate) fn app_thread_was_there() -> bool {
+    app_thread_id().is_some()
+}
+
 /// The local half of the current thread, or why it has none.
 pub(super) fn current_local() -> Result<Rc<Local>, ThreadError> {
     if let Some(local) = local::current() {

@@ -25,9 +25,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::root::Root;
-use super::{Spdk, builder::Prepared};
+use super::{Spdk, builder::Prepared, subsystem};
 use crate::error::{AppError, Errno};
-use crate::thread::{Home, ThreadBound, app_thread, table};
+use crate::thread::{ThreadBound, app_thread, table};
 use crate::{env, inside, log, module, panic};
 use lane::Lane;
 use threads::Threads;
@@ -137,10 +137,7 @@ impl OwnLoop {
                 _ => start_error(rc),
             });
         }
-        env::set_up();
-        if let Ok(home) = Home::running() {
-            app_thread::open(home);
-        }
+        subsystem::open();
         if let Some(failure) = module::take_failure() {
             this.end()?;
             return Err(failure.into());

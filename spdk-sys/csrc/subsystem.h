@@ -1,0 +1,15 @@
+/* A subsystem of ours among SPDK's: hears of the start of the framework and of its end, also in a C application. */
+#ifndef SPDK_SHIM_SUBSYSTEM_H
+#define SPDK_SHIM_SUBSYSTEM_H
+
+#include <spdk/stdinc.h>
+
+/*
+ * Adds the subsystem "spdk_safe", which stands on "bdev"; once, before the framework starts. `init` runs on the app
+ * thread when bdevs are up, `fini` before they are taken down; SPDK goes on when `fini`'s work is answered with
+ * spdk_shim_subsystem_fini_done().
+ */
+void spdk_shim_subsystem_add(void (*init)(void), void (*fini)(void));
+void spdk_shim_subsystem_fini_done(void);
+
+#endif
