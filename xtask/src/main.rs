@@ -13,6 +13,7 @@ mod locate;
 mod locate_tests;
 mod packages;
 mod progress;
+mod rpc_client;
 mod run;
 mod setup;
 mod spdk;
@@ -111,6 +112,7 @@ fn run(cli: Cli, host: &Host) -> Result<ExitCode> {
         }
         Task::Test(pass) => {
             setup::ensure(host)?;
+            rpc_client::ensure(host);
             let mut command = cargo(["test", "--workspace"]);
             command.args(pass.args);
             cargo::run(command)?;

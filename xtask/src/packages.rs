@@ -18,6 +18,8 @@ enum Thing {
     Library(&'static str),
     /// bindgen loads it, and needs the headers that belong to it.
     LibClang,
+    /// Python's `ensurepip`, without which `python3 -m venv` fails.
+    EnsurePip,
 }
 
 /// A thing that must be there, and Debian's package with it.
@@ -101,6 +103,17 @@ pub(crate) enum PackageError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// To make a virtual environment of Python, with `pip` in it.
+const TO_RUN_PYTHON: &[Need] = &[
+    need(Thing::Program("python3"), "python3"),
+    need(Thing::EnsurePip, "python3-venv"),
+];
+
+/// What a virtual environment of Python needs.
+pub(crate) fn to_run_python() -> Vec<Need> {
+    TO_RUN_PYTHON.to_vec()
 }
 
 /// What building an SPDK, and then using it, needs.
@@ -222,6 +235,7 @@ fn describe(needs: &[Need]) -> String {
             "{} (for libclang and its headers, which bindgen uses)",
             n.package
         ),
+        Thing::EnsurePip => format!("{} (for python3 -m venv)", n.package),
     };
     needs.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -251,6 +265,11 @@ fn is_there(host: &Host, thing: Thing) -> bool {
             host.var("LIBCLANG_PATH").is_some_and(|v| !v.is_empty())
                 || has_libclang(host, &multiarch)
         }
+        Thing::EnsurePip => host.program("python3").is_some_and(|python| {
+            let mut command = std::process::Command::new(python);
+            command.args(["-c", "import ensurepip, venv"]);
+            command.output().is_ok_and(|output| output.status.success())
+        }),
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -29,11 +30,8 @@ pub(super) fn check(file: &str, text: &[u8]) -> Result<Option<Vec<u8>>, AppError
     };
     let plain = without_comments(text);
     let mut json = serde_json::Deserializer::from_slice(&plain);
-    let parsed = serde_path_to_error::deserialize::<_, File>(&mut json);
-    let parsed = parsed.map_err(|e| {
-        let path = e.path().to_string();
-        error(if path == "." { String::new() } else { path }, e.inner())
-    })?;
+    let parsed = serde_path_to_error::deserialize::<_, Object<File>>(&mut json);
+    let parsed = parsed.map_err(|e| error(crate::rpc::place(e.path()), e.inner()))?;
     json.end().map_err(|e| error(String::new(), &e))?;
     if spdk_sys::CONFIG_PARAMS_ARE_OPTIONAL {
         return Ok(None);
@@ -84,19 +82,40 @@ fn end_of_string(rest: &[u8]) -> usize {
     at
 }
 
+/// A struct as an object; serde would take an array, too.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
 /// All of it; SPDK ignores what else there is.
 #[derive(Deserialize, Serialize)]
-#[serde(expecting = "an object with \"subsystems\"")]
 struct File {
     #[serde(default)]
-    subsystems: Vec<Subsystem>,
+    subsystems: Vec<Object<Subsystem>>,
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object with \"subsystem\" and \"config\""
-)]
+#[serde(deny_unknown_fields)]
 struct Subsystem {
     subsystem: String,
     #[serde(deserialize_with = "Option::deserialize")]
@@ -112,10 +131,7 @@ enum Entry {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object with \"method\" and \"params\""
-)]
+#[serde(deny_unknown_fields)]
 struct Call {
     method: String,
     #[serde(default)]
@@ -199,7 +215,7 @@ mod tests {
             fails(
                 "{\"subsystems\": [\n  {\"subsystem\": \"bdev\", \"config\": [\n    {\"method\": 3}\n]}]}"
             ),
-            "app.json, line 3, column 15: subsystems[0].config[0].method: invalid type: integer `3`, expected a string"
+            "app.json, line 3, column 16: subsystems[0].config[0].method: invalid type: integer `3`, expected a string"
         );
         let error = fails(
             "{\"subsystems\": [{\"subsystem\": \"bdev\",\n\"config\": [{\"method\": \"m\", \"params\": [1]}]}]}",

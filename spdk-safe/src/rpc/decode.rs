@@ -61,15 +61,15 @@ fn named<P: DeserializeOwned>(text: &[u8]) -> Result<P, RpcError> {
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let value = P::deserialize(serde_ignored::Deserializer::new(tracked, &mut note));
     let value = value.map_err(|error| {
-        let path = track.path().to_string();
+        let place = place(&track.path());
         // A line and a column of a text that SPDK has written anew say nothing.
         let text = error.to_string();
         let what = text
             .rsplit_once(" at line ")
             .map_or(&*text, |(what, _)| what);
-        match &*path {
-            "." => RpcError::invalid_params(what.to_owned()),
-            path => RpcError::invalid_params(format!("{path}: {what}")),
+        match &*place {
+            "" => RpcError::invalid_params(what.to_owned()),
+            place => RpcError::invalid_params(format!("{place}: {what}")),
         }
     })?;
     json.end()
@@ -80,6 +80,14 @@ fn named<P: DeserializeOwned>(text: &[u8]) -> Result<P, RpcError> {
         ))),
         None => Ok(value),
     }
+}
+
+/// The field that an error is about, such as `parts[1].count`; empty for all of it.
+pub(crate) fn place(path: &serde_path_to_error::Path) -> String {
+    let path = path.to_string();
+    // What could not be read has no name.
+    let path = path.strip_suffix('?').unwrap_or(&path);
+    path.strip_suffix('.').unwrap_or(path).to_owned()
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ pub use client::{Client, ClientError};
 #[cfg(feature = "spdk")]
 pub use decode::decode;
 #[cfg(feature = "spdk")]
+pub(crate) use decode::place;
+#[cfg(feature = "spdk")]
 pub use method::{Handler, Method, State, at_link_time, method};
 #[cfg(feature = "spdk")]
 pub(crate) use request::answer_all;
