@@ -308,11 +308,16 @@ fn a_json_configuration_is_loaded_or_the_version_is_named() {
 }
 
 #[test]
-fn r3_a_malformed_configuration_is_an_error_and_spdk_is_down_again() {
+fn r3_a_configuration_that_fails_is_an_error_and_spdk_is_down_again() {
     in_process(
-        "r3_a_malformed_configuration_is_an_error_and_spdk_is_down_again",
+        "r3_a_configuration_that_fails_is_an_error_and_spdk_is_down_again",
         || {
             let error = app().config_json("{ nonsense").own_loop().unwrap_err();
+            assert!(matches!(error, AppError::ConfigSyntax { .. }), "{error}");
+            // Well-formed, and refused by the method.
+            let config = r#"{"subsystems": [{"subsystem": "bdev", "config": [
+                {"method": "bdev_malloc_create", "params": {"num_blocks": 64}}]}]}"#;
+            let error = app().config_json(config).own_loop().unwrap_err();
             assert!(
                 matches!(error, AppError::Start(_) | AppError::NeedsVersion { .. }),
                 "{error}"

@@ -10,7 +10,7 @@ use std::process::Command;
 /// The compiler that the messages are of; others word them differently.
 const COMPILER: &str = "1.95.";
 
-const TOPICS: [&str; 5] = ["descriptors", "io", "module", "threads", "units"];
+const TOPICS: [&str; 6] = ["descriptors", "io", "module", "rpc", "threads", "units"];
 
 /// The twins without the mistakes: they only have to compile.
 #[expect(dead_code, reason = "nothing is called")]
@@ -21,6 +21,8 @@ mod ui {
     mod io;
     #[path = "module/pass.rs"]
     mod module;
+    #[path = "rpc/pass.rs"]
+    mod rpc;
     #[path = "threads/pass.rs"]
     mod threads;
     #[path = "units/pass.rs"]
