@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use spdk_safe::app::{Builder, yield_now};
 use spdk_safe::prelude::*;
-use spdk_safe::rpc::{self, Method, RpcError, State};
+use spdk_safe::rpc::{self, Client, Method, RpcError, State};
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -109,6 +109,19 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     }
 }
 
+/// As the client's `save_config`.
+fn save_config(socket: &Path) -> String {
+    let mut client = Client::connect(socket).unwrap();
+    let subsystems: Vec<Value> = client.call("framework_get_subsystems", &()).unwrap();
+    let subsystems = subsystems.iter().map(|subsystem| {
+        let name = &subsystem["subsystem"];
+        let params = json!({"name": name});
+        let config: Value = client.call("framework_get_config", &params).unwrap();
+        json!({"subsystem": name, "config": config})
+    });
+    json!({"subsystems": subsystems.collect::<Vec<_>>()}).to_string()
+}
+
 /// Names the configuration that the process is to be started with again.
 const AGAIN: &str = "SPDK_SAFE_TEST_CONFIG";
 
@@ -163,7 +176,14 @@ fn rpc_py_drives_our_methods_and_what_it_saves_can_be_loaded() {
                 let said = fails(&["example_delete", "disk0"]);
                 assert!(said.contains("\"code\": -19"), "{said}");
                 assert!(ok(&["rpc_get_methods"]).contains("example_create"));
-                ok(&["save_config"])
+                let (major, minor, _) = spdk_sys::VERSION;
+                if (major, minor) >= (26, 5) {
+                    return ok(&["save_config"]);
+                }
+                println!(
+                    "this client's `save_config` asks what older targets do not know: in its stead"
+                );
+                save_config(&path)
             })
             .await
         })
