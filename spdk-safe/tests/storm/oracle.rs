@@ -363,3 +363,72 @@ pub(crate) fn fill(block: &mut [u8], value: u64) {
         word.copy_from_slice(&value.to_le_bytes()[..word.len()]);
     }
 }
+
+/// An oracle that finds nothing wrong must be one that would have.
+mod controls {
+    use super::{BLOCK, Oracle, fill, value};
+
+    /// A disk with one write that was acknowledged.
+    fn written() -> (Oracle, u32, u64) {
+        let mut oracle = Oracle::default();
+        let disk = oracle.create(2, "control");
+        let id = oracle.write(disk, 0, 2, false);
+        oracle.done(id);
+        (oracle, disk, id)
+    }
+
+    fn block(value: u64) -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        fill(&mut block, value);
+        block
+    }
+
+    fn is_seen(mut oracle: Oracle, disk: u32, data: &[u8]) -> bool {
+        let since = oracle.read();
+        oracle.found("a control", disk, 0, since, data);
+        !oracle.failures().is_empty()
+    }
+
+    #[test]
+    fn control_what_was_written_is_right() {
+        let (oracle, disk, id) = written();
+        let data = [block(value(id, 0)), block(value(id, 1))].concat();
+        assert!(!is_seen(oracle, disk, &data));
+    }
+
+    #[test]
+    fn control_a_lost_write_is_seen() {
+        let (oracle, disk, _) = written();
+        assert!(is_seen(oracle, disk, &block(0)));
+    }
+
+    #[test]
+    fn control_a_write_that_went_to_another_block_is_seen() {
+        let (oracle, disk, id) = written();
+        assert!(is_seen(oracle, disk, &block(value(id, 1))));
+    }
+
+    #[test]
+    fn control_a_torn_block_is_seen() {
+        let (mut oracle, disk, id) = written();
+        let again = oracle.write(disk, 0, 1, false);
+        let mut torn = block(value(id, 0));
+        torn[..BLOCK / 2].copy_from_slice(&block(value(again, 0))[..BLOCK / 2]);
+        assert!(is_seen(oracle, disk, &torn));
+    }
+
+    #[test]
+    fn control_memory_that_was_let_go_of_too_early_is_seen() {
+        let (oracle, disk, _) = written();
+        // What `Tracked` leaves behind.
+        assert!(is_seen(oracle, disk, &[0xdb; BLOCK]));
+    }
+
+    #[test]
+    fn control_a_stale_read_is_seen() {
+        let (mut oracle, disk, id) = written();
+        let newer = oracle.write(disk, 0, 1, false);
+        oracle.done(newer);
+        assert!(is_seen(oracle, disk, &block(value(id, 0))));
+    }
+}
