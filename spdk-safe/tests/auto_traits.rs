@@ -14,7 +14,7 @@ use spdk_safe::error::{CallError, JoinError, ThreadCreateError, ThreadError, Try
 use spdk_safe::io_device::{DeviceChannel, IoDevice, RegisteredIoDevice, SharedIoDevice};
 use spdk_safe::log::Line;
 use spdk_safe::module::{
-    BdevModule, BlockDeviceBuilder, DataRequest, OtherRequest, RangeRequest, RegisteredBdev,
+    BdevModule, BlockDeviceBuilder, OtherRequest, RangeRequest, ReadRequest, RegisteredBdev,
     Request, RequestData, ResetRequest, UnregisterBdev,
 };
 use spdk_safe::prelude::*;
@@ -50,7 +50,7 @@ assert_not_impl_any!(DeviceChannel<Device>: Send, Sync);
 assert_not_impl_any!(DmaPool: Send, Sync);
 assert_not_impl_any!(PooledBuf: Send, Sync);
 assert_not_impl_any!(Request: Send, Sync);
-assert_not_impl_any!(DataRequest: Send, Sync);
+assert_not_impl_any!(ReadRequest: Send, Sync);
 assert_not_impl_any!(RangeRequest: Send, Sync);
 assert_not_impl_any!(ResetRequest: Send, Sync);
 assert_not_impl_any!(OtherRequest: Send, Sync);
@@ -116,7 +116,7 @@ assert_not_impl_any!(BdevDesc<ReadWrite, Claimed>: Clone);
 assert_not_impl_any!(DmaBuf: Clone);
 assert_not_impl_any!(Io<DmaBuf>: Clone);
 assert_not_impl_any!(Request: Clone);
-assert_not_impl_any!(DataRequest: Clone);
+assert_not_impl_any!(ReadRequest: Clone);
 assert_not_impl_any!(RangeRequest: Clone);
 assert_not_impl_any!(ResetRequest: Clone);
 assert_not_impl_any!(OtherRequest: Clone);

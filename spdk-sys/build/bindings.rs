@@ -56,7 +56,7 @@ const MODULES: &[&str] = &[
     "spdk_bdev_module_(list_add|list_find|claim_bdev|release_bdev|init_done|examine_done)",
     "spdk_json_write_val_raw",
     "spdk_bdev_(register|unregister|destruct_done)",
-    "spdk_bdev_io_(complete|get_buf|get_thread)",
+    "spdk_bdev_io_(complete|complete_nvme_status|get_buf|get_thread)",
 ];
 
 /// JSON-RPC: methods of ours, and the JSON that goes in and out.

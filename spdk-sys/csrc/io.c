@@ -91,10 +91,9 @@ void
 spdk_shim_bdev_io_status(const struct spdk_bdev_io *bdev_io, struct spdk_shim_io_status *out)
 {
 	struct spdk_bdev_io *io = (struct spdk_bdev_io *)bdev_io;
-	uint32_t cdw0;
 
 	out->status = io->internal.status;
-	spdk_bdev_io_get_nvme_status(io, &cdw0, &out->nvme_sct, &out->nvme_sc);
+	spdk_bdev_io_get_nvme_status(io, &out->cdw0, &out->nvme_sct, &out->nvme_sc);
 	spdk_bdev_io_get_scsi_status(io, &out->scsi_sc, &out->scsi_sk, &out->scsi_asc, &out->scsi_ascq);
 	/* Old versions translate these two to an internal error. */
 	if (io->internal.status == SPDK_BDEV_IO_STATUS_MISCOMPARE) {

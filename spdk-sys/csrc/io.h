@@ -31,6 +31,7 @@ int spdk_shim_bdev_zcopy_start(struct spdk_bdev_desc *desc, struct spdk_io_chann
 /* How a completed I/O ended, in every form that SPDK has. */
 struct spdk_shim_io_status {
 	int status;		/* enum spdk_bdev_io_status */
+	uint32_t cdw0;		/* of NVMe */
 	int nvme_sct;
 	int nvme_sc;
 	int scsi_sc;

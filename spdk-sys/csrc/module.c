@@ -44,6 +44,7 @@ spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *o
 {
 	out->type = bdev_io->type;
 	out->bdev_ctxt = bdev_io->bdev->ctxt;
+	out->driver_ctx = bdev_io->driver_ctx;
 	switch (bdev_io->type) {
 	case SPDK_BDEV_IO_TYPE_READ:
 	case SPDK_BDEV_IO_TYPE_WRITE:
@@ -65,8 +66,18 @@ spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *o
 	}
 }
 
-void *
-spdk_shim_request_ctx(struct spdk_bdev_io *bdev_io)
+void
+spdk_shim_request_complete_scsi(struct spdk_bdev_io *bdev_io, int sc, int sk, uint8_t asc, uint8_t ascq)
 {
-	return bdev_io->driver_ctx;
+	spdk_bdev_io_complete_scsi_status(bdev_io, sc, sk, asc, ascq);
+}
+
+void
+spdk_shim_request_complete_aio(struct spdk_bdev_io *bdev_io, int error)
+{
+#if SINCE(21, 1)
+	spdk_bdev_io_complete_aio_status(bdev_io, -error);
+#else
+	spdk_bdev_io_complete(bdev_io, SPDK_BDEV_IO_STATUS_FAILED);
+#endif
 }

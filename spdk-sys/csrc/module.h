@@ -25,6 +25,7 @@ void spdk_shim_bdev_free(struct spdk_bdev *bdev);
 /* What a module reads of a request, in one call. */
 struct spdk_shim_request {
 	void *bdev_ctxt;		/* what spdk_shim_bdev_desc.ctxt was at registration */
+	void *driver_ctx;		/* the module's bytes of it, get_ctx_size of them; aligned to 8 on old versions */
 	struct iovec *iovs;
 	uint64_t offset_blocks;
 	uint64_t num_blocks;
@@ -32,7 +33,9 @@ struct spdk_shim_request {
 	int type;			/* enum spdk_bdev_io_type */
 };
 void spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *out);
-/* The per-request bytes of the module (get_ctx_size of them); aligned to 8 on old versions. */
-void *spdk_shim_request_ctx(struct spdk_bdev_io *bdev_io);
+
+/* What Rust has no enums for. Before 21.01 there is no AIO status: the request fails without a reason. */
+void spdk_shim_request_complete_scsi(struct spdk_bdev_io *bdev_io, int sc, int sk, uint8_t asc, uint8_t ascq);
+void spdk_shim_request_complete_aio(struct spdk_bdev_io *bdev_io, int error);
 
 #endif

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use spdk_exec::spdk::{Attached, attach};
 use spdk_safe::bdev::{IoChannel, SharedDesc};
 use spdk_safe::error::{ChannelError, IoError, IoType};
-use spdk_safe::module::{BlockDevice, DataRequest, Request, RequestStatus};
+use spdk_safe::module::{BlockDevice, ReadRequest, Request, RequestStatus};
 use spdk_safe::prelude::ReadWrite;
 
 /// The mirror as a block device.
@@ -110,7 +110,7 @@ async fn serve(channel: Rc<Channel>, request: Request) {
 }
 
 /// Reads from the next leg in turn, and on an error from the others.
-async fn read_one(channel: &Channel, read: DataRequest) {
+async fn read_one(channel: &Channel, read: ReadRequest) {
     let count = channel.legs.len();
     let first = channel.next.get();
     channel.next.set((first + 1) % count);

@@ -269,6 +269,11 @@ unsafe impl IoBuf for RequestData {
         self.for_each(&mut |base, len| pieces.push(base.cast(), len));
     }
 
+    #[inline]
+    fn only(&mut self) -> Option<(*mut u8, usize)> {
+        RequestData::only(self)
+    }
+
     fn has_contents(&self) -> bool {
         self.is_filled()
     }

@@ -39,6 +39,7 @@ mod call;
 mod channel;
 mod channel_core;
 mod check;
+mod child;
 mod claim;
 mod core;
 mod data;
@@ -98,4 +99,5 @@ pub use timeout::{IoTimeouts, SlowIo};
 pub use uuid::{ParseUuidError, Uuid};
 pub use zcopy::Zcopy;
 
+pub(crate) use self::child::{Below, Child, Memory, NoMemory, Sent, failure};
 pub(crate) use self::core::{open_descriptors, open_names, revoke_all};

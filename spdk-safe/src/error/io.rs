@@ -79,6 +79,8 @@ pub struct IoStatus {
     pub cause: IoCause,
     /// As NVMe has it; SPDK translates other causes (`spdk_bdev_io_get_nvme_status`).
     pub nvme: NvmeStatus,
+    /// Dword 0 of an NVMe completion.
+    pub cdw0: u32,
     /// As SCSI has it; SPDK translates other causes (`spdk_bdev_io_get_scsi_status`).
     pub scsi: ScsiStatus,
     /// The errno of an I/O that Linux AIO failed (`spdk_bdev_io_get_aio_status`, SPDK 21.01 and newer).
@@ -132,6 +134,7 @@ impl IoStatus {
                 sct: raw.nvme_sct as u8,
                 sc: raw.nvme_sc as u8,
             },
+            cdw0: raw.cdw0,
             scsi: ScsiStatus {
                 status: raw.scsi_sc as u8,
                 sense_key: raw.scsi_sk as u8,

@@ -101,8 +101,12 @@
 //! [`link_module!`](crate::link_module), which says what is different there.
 
 mod bdev_module;
+mod children;
+mod context;
+mod data;
 mod register;
 mod request;
+mod status;
 mod vtable;
 
 use std::rc::Rc;
@@ -114,13 +118,15 @@ pub(crate) use bdev_module::{
     Failure, begin_fini_start, busy_names, cancel_examines, has_failed, interrupt_start,
     is_in_fini_start, spdk_unregisters, take_failure,
 };
+pub use children::{ChildIos, Children, Parent};
+pub use data::RequestData;
 pub use register::{BlockDeviceBuilder, RegisteredBdev, UnregisterBdev};
-pub use request::{
-    DataRequest, OtherRequest, RangeRequest, Request, RequestData, RequestStatus, ResetRequest,
-};
+pub use request::{OtherRequest, RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
+pub use status::RequestStatus;
 
+pub(crate) use data::pieces;
 pub(crate) use register::{names, registered, unregister_all};
-pub(crate) use request::pieces;
+pub(crate) use request::{io_type, read};
 pub(crate) use vtable::{in_create_channel, is_creating_channel_of};
 
 use crate::error::{ChannelError, IoType};

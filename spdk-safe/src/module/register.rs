@@ -128,6 +128,7 @@ impl BlockDeviceBuilder {
             bdev: ptr::null_mut(),
             is_bdev: true,
             block_size: self.block_size,
+            align: self.align,
             name: c_name,
             product: c_product,
             registration: Arc::clone(&registration),
@@ -363,6 +364,7 @@ pub(super) struct Node<D> {
     /// False if SPDK refused to register it.
     is_bdev: bool,
     block_size: u32,
+    align: usize,
     /// The bdev points to them.
     name: CString,
     product: CString,
@@ -380,6 +382,10 @@ impl<D: BlockDevice> Node<D> {
 
     pub(super) fn block_size(&self) -> u32 {
         self.block_size
+    }
+
+    pub(super) fn align(&self) -> usize {
+        self.align
     }
 
     pub(super) fn name(&self) -> &CStr {

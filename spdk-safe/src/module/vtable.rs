@@ -4,15 +4,19 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::BlockDevice;
+use super::data::pieces;
 use super::register::Node;
-use super::request::{Request, io_type, pieces, read};
+use super::request::{Request, io_type, read};
+use crate::error::IoType;
 use crate::inside;
 use crate::panic::contain;
 use crate::thread::{Home, is_exiting, registry};
+use crate::units::{Blocks, Bytes};
 
 thread_local! {
     /// The bdevs whose devices are making their channel on this OS thread, outermost first.
@@ -207,19 +211,49 @@ unsafe extern "C" fn submit_request_callback<D: BlockDevice>(
 ) {
     // SAFETY: by this function's contract.
     let raw = unsafe { read(bdev_io) };
-    if io_type(raw.type_) == Some(crate::error::IoType::Read) {
+    if io_type(raw.type_) == Some(IoType::Read) {
         // SAFETY: by this function's contract.
-        let block_size = unsafe { context::<D>(ch) }.node().block_size();
-        let Some(bytes) = crate::units::Blocks(raw.num_blocks).bytes(block_size) else {
-            // SAFETY: the request is ours and nobody else has it.
-            return unsafe { fail(bdev_io) };
-        };
-        // SAFETY: on the channel's thread. The callback comes at once if the memory is there and aligned (M-33).
-        unsafe { spdk_sys::spdk_bdev_io_get_buf(bdev_io, Some(get_buf_callback::<D>), bytes.0) };
-        return;
+        let node = unsafe { context::<D>(ch) }.node();
+        // SAFETY: a READ that was submitted has `iovcnt` entries, or none.
+        if !unsafe { has_memory(&raw, node.align()) } {
+            // SAFETY: by this function's contract.
+            return unsafe { get_memory::<D>(node, bdev_io, &raw) };
+        }
     }
     // SAFETY: by this function's contract.
-    unsafe { dispatch::<D>(ch, bdev_io) };
+    unsafe { dispatch::<D>(ch, bdev_io, &raw) };
+}
+
+/// Whether the caller of a READ brought memory, aligned to `align` (M-33).
+///
+/// # Safety
+///
+/// `raw.iovs` is null or has `raw.iovcnt` entries.
+#[inline]
+unsafe fn has_memory(raw: &spdk_sys::spdk_shim_request, align: usize) -> bool {
+    // SAFETY: by this function's contract.
+    let iovs = unsafe { pieces(raw.iovs, usize::try_from(raw.iovcnt).unwrap_or(0)) };
+    let ored = iovs.iter().fold(0, |all, iov| all | iov.iov_base.addr());
+    iovs.first().is_some_and(|iov| !iov.iov_base.is_null()) && ored & (align - 1) == 0
+}
+
+/// Has SPDK bring memory for a READ.
+///
+/// # Safety
+///
+/// As [`submit_request_callback`].
+#[cold]
+unsafe fn get_memory<D: BlockDevice>(
+    node: &Node<D>,
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    raw: &spdk_sys::spdk_shim_request,
+) {
+    let Some(bytes) = Blocks(raw.num_blocks).bytes(node.block_size()) else {
+        // SAFETY: the request is ours and nobody else has it.
+        return unsafe { fail(bdev_io) };
+    };
+    // SAFETY: on the channel's thread.
+    unsafe { spdk_sys::spdk_bdev_io_get_buf(bdev_io, Some(get_buf_callback::<D>), bytes.0) };
 }
 
 /// # Safety
@@ -232,7 +266,9 @@ unsafe extern "C" fn get_buf_callback<D: BlockDevice>(
 ) {
     if success {
         // SAFETY: the request is still ours, and its memory is there.
-        unsafe { dispatch::<D>(ch, bdev_io) };
+        let raw = unsafe { read(bdev_io) };
+        // SAFETY: as above.
+        unsafe { dispatch::<D>(ch, bdev_io, &raw) };
     } else {
         // SAFETY: the request is still ours, and nobody else has it.
         unsafe { fail(bdev_io) };
@@ -243,34 +279,36 @@ unsafe extern "C" fn get_buf_callback<D: BlockDevice>(
 ///
 /// # Safety
 ///
-/// As [`submit_request_callback`]; a READ has its memory.
+/// As [`submit_request_callback`]; a READ has its memory. `raw` is what the request says of itself.
+#[inline]
 unsafe fn dispatch<D: BlockDevice>(
     ch: *mut spdk_sys::spdk_io_channel,
     bdev_io: *mut spdk_sys::spdk_bdev_io,
+    raw: &spdk_sys::spdk_shim_request,
 ) {
     // SAFETY: by this function's contract.
-    let raw = unsafe { read(bdev_io) };
-    // SAFETY: by this function's contract.
     let context = unsafe { context::<D>(ch) };
-    let (Some(io), true) = (
+    let block_size = context.node().block_size();
+    let (Some(io), Some(driver_ctx), true) = (
         NonNull::new(bdev_io),
-        fits(&raw, context.node().block_size()),
+        NonNull::new(raw.driver_ctx.cast::<u8>()),
+        fits(raw, block_size),
     ) else {
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(bdev_io) };
     };
-    if context.home.check().is_err() {
+    // SPDK says that the channel's thread is current.
+    if !context.home.is_this_os_thread() {
         crate::log::error(MOVED);
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(bdev_io) };
     }
     // SAFETY: by this function's contract nobody else has taken the request over.
-    let request = unsafe { Request::take(io, &raw, context.home) };
-    // The channel's state is counted: the device may keep it beyond this call, and beyond SPDK's channel.
+    let request = unsafe { Request::take(io, driver_ctx, raw, context.home, block_size) };
+    // Not counted: SPDK destroys its channel by message, so not before we have returned. What the device keeps, it
+    // clones.
     // SAFETY: the pointer is from `Rc::into_raw`, and the channel has not been destroyed.
-    unsafe { Rc::increment_strong_count(context.channel) };
-    // SAFETY: the count just added is handed to this `Rc`.
-    let channel = unsafe { Rc::from_raw(context.channel) };
+    let channel = ManuallyDrop::new(unsafe { Rc::from_raw(context.channel) });
     let _inside = inside::enter();
     // A panic drops the request, which fails it.
     contain("BlockDevice::submit", || {
@@ -280,8 +318,7 @@ unsafe fn dispatch<D: BlockDevice>(
 
 /// Whether the memory of a request is as long as its range: the bdev layer does not check it (B-41).
 fn fits(raw: &spdk_sys::spdk_shim_request, block_size: u32) -> bool {
-    use crate::error::IoType::{Read, Write};
-    if !matches!(io_type(raw.type_), Some(Read | Write)) {
+    if !matches!(io_type(raw.type_), Some(IoType::Read | IoType::Write)) {
         return true;
     }
     // SAFETY: a READ or WRITE that was submitted and not completed has `iovcnt` entries, and is ours to look at.
@@ -289,7 +326,7 @@ fn fits(raw: &spdk_sys::spdk_shim_request, block_size: u32) -> bool {
     let len = iovs
         .iter()
         .fold(0_u64, |sum, iov| sum.saturating_add(iov.iov_len as u64));
-    crate::units::Blocks(raw.num_blocks).bytes(block_size) == Some(crate::units::Bytes(len))
+    Blocks(raw.num_blocks).bytes(block_size) == Some(Bytes(len))
 }
 
 /// # Safety

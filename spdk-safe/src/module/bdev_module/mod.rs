@@ -44,7 +44,7 @@ pub(crate) use lifecycle::{
     is_in_fini_start, spdk_unregisters, take_failure,
 };
 
-use super::request::context_size;
+use super::context::context_size;
 use crate::error::AppError;
 use behaviour::{ErasedExamine, ErasedModule};
 

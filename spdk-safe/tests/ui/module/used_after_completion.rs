@@ -1,7 +1,7 @@
 //! M4: a request that was completed is gone.
-use spdk_safe::module::{DataRequest, RequestData, RequestStatus};
+use spdk_safe::module::{ReadRequest, RequestData, RequestStatus};
 
-fn misuse(request: DataRequest) -> RequestData {
+fn misuse(request: ReadRequest) -> RequestData {
     request.complete(RequestStatus::Success);
     request.data()
 }

@@ -1,0 +1,244 @@
+//! I/O below a request of a block device of ours: straight to SPDK, without a slot.
+//!
+//! What is plain about it goes straight: a read or write of memory in one piece, or of an array of pieces that nobody
+//! else uses meanwhile, and what has no memory. For everything else, and whenever something is wrong or SPDK is out of
+//! memory, the caller takes the long way, through a slot of the channel, which checks again, waits, and says what is
+//! wrong.
+
+use std::ffi::c_void;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+
+use super::buf::{IoBuf, Pieces};
+use super::channel::IoChannel;
+use super::channel_core::ChannelCore;
+use super::data::Then;
+use super::desc::DescMode;
+use super::op::{Ask, Flight, status_of};
+use crate::calls::{self, Call};
+use crate::error::{IoError, IoType, ThreadError};
+use crate::thread::Home;
+use crate::units::{Blocks, Lba};
+
+/// A channel, for children of requests.
+#[derive(Clone, Copy)]
+pub(crate) struct Below<'a> {
+    core: &'a Rc<ChannelCore>,
+}
+
+/// SPDK has an I/O that counts on the channel: it stays, and open.
+#[must_use]
+pub(crate) struct Sent(ManuallyDrop<Rc<ChannelCore>>);
+
+/// The memory of a child.
+#[derive(Clone, Copy)]
+pub(crate) enum Memory {
+    /// It has none.
+    None,
+    /// One piece.
+    One(*mut u8, u64),
+    /// An array of pieces that nobody else looks at until the child ends, with the sum of their lengths.
+    Many(*mut libc::iovec, u32, u64),
+}
+
+/// What a child does.
+#[derive(Clone, Copy)]
+pub(crate) struct Child {
+    pub(crate) io: IoType,
+    pub(crate) lba: Lba,
+    /// For what has no memory.
+    pub(crate) blocks: Blocks,
+    /// Of a copy, its source; of a zero-copy, whether to fill the memory.
+    pub(crate) other: u64,
+}
+
+impl<'a> Below<'a> {
+    #[inline]
+    pub(crate) fn of<M: DescMode>(channel: &'a IoChannel<M>) -> Self {
+        Self {
+            core: channel.core(),
+        }
+    }
+
+    /// Whether the channel belongs to `home`, which is current.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadError`].
+    #[inline]
+    pub(crate) fn check(self, home: Home) -> Result<(), ThreadError> {
+        match self.core.home == home {
+            true => home.check(),
+            false => Err(ThreadError::WrongThread),
+        }
+    }
+
+    /// How many blocks of the bdev the child is about; `None` if there is something about it that is not plain.
+    #[inline(always)]
+    fn plain(self, child: &Child, memory: Memory) -> Option<Blocks> {
+        let core = &**self.core;
+        let blocks = match memory {
+            Memory::None => child.blocks,
+            Memory::One(base, len) if base.addr() & (core.align - 1) == 0 => core.blocks_of(len)?,
+            Memory::One(..) => return None,
+            Memory::Many(iovs, count, len) => {
+                // SAFETY: by the contract of `send` the array has as many entries.
+                let iovs = unsafe { crate::module::pieces(iovs, count as usize) };
+                let ored = iovs.iter().fold(0, |all, iov| all | iov.iov_base.addr());
+                match ored & (core.align - 1) {
+                    0 => core.blocks_of(len)?,
+                    _ => return None,
+                }
+            }
+        };
+        let is_plain = blocks != Blocks(0)
+            && core.supports(child.io)
+            && child.lba.fits(blocks, core.desc.num_blocks());
+        is_plain.then_some(blocks)
+    }
+
+    /// What is to be kept while SPDK has a child. Drop it with [`Sent::unsent`] or [`Sent::ended`].
+    #[inline(always)]
+    pub(crate) fn begin(self) -> Sent {
+        self.core.begin_io();
+        Sent(ManuallyDrop::new(Rc::clone(self.core)))
+    }
+
+    /// Gives a child to SPDK; false if nothing was done. `done` may be called inside (B-71).
+    ///
+    /// # Safety
+    ///
+    /// - The channel's thread is current, and [`begin`](Self::begin) was called; on success the [`Sent`] of that is
+    ///   dropped by `done`.
+    /// - The memory is as `Memory` says, and it and `arg` stay until `done` is called.
+    /// - The descriptor is writable, if the child writes.
+    #[inline(always)]
+    pub(crate) unsafe fn send(
+        self,
+        child: &Child,
+        memory: Memory,
+        done: unsafe extern "C" fn(*mut spdk_sys::spdk_bdev_io, bool, *mut c_void),
+        arg: *mut c_void,
+    ) -> bool {
+        let Some((ch, desc)) = self.core.raw() else {
+            return false;
+        };
+        let Some(Blocks(blocks)) = self.plain(child, memory) else {
+            return false;
+        };
+        let (lba, done) = (child.lba.0, Some(done));
+        calls::count(Call::Submit);
+        let rc = match (child.io, memory) {
+            // SAFETY: descriptor and channel are open and of this thread, by the invariant of `ChannelCore`; range,
+            // length and alignment were checked; the rest by this function's contract. (The same holds for all that
+            // follow.)
+            (IoType::Read, Memory::One(base, _)) => unsafe {
+                spdk_sys::spdk_bdev_read_blocks(desc, ch, base.cast(), lba, blocks, done, arg)
+            },
+            // SAFETY: as above.
+            (IoType::Write, Memory::One(base, _)) => unsafe {
+                spdk_sys::spdk_bdev_write_blocks(desc, ch, base.cast(), lba, blocks, done, arg)
+            },
+            // SAFETY: as above.
+            (IoType::Read, Memory::Many(iovs, count, _)) => unsafe {
+                spdk_sys::spdk_bdev_readv_blocks(
+                    desc,
+                    ch,
+                    iovs,
+                    count as i32,
+                    lba,
+                    blocks,
+                    done,
+                    arg,
+                )
+            },
+            // SAFETY: as above.
+            (IoType::Write, Memory::Many(iovs, count, _)) => unsafe {
+                spdk_sys::spdk_bdev_writev_blocks(
+                    desc,
+                    ch,
+                    iovs,
+                    count as i32,
+                    lba,
+                    blocks,
+                    done,
+                    arg,
+                )
+            },
+            // SAFETY: as above.
+            (IoType::Unmap, _) => unsafe {
+                spdk_sys::spdk_bdev_unmap_blocks(desc, ch, lba, blocks, done, arg)
+            },
+            // SAFETY: as above.
+            (IoType::WriteZeroes, _) => unsafe {
+                spdk_sys::spdk_bdev_write_zeroes_blocks(desc, ch, lba, blocks, done, arg)
+            },
+            // SAFETY: as above.
+            (IoType::Flush, _) => unsafe {
+                spdk_sys::spdk_bdev_flush_blocks(desc, ch, lba, blocks, done, arg)
+            },
+            // Rare: by the long way.
+            _ => return false,
+        };
+        rc == 0
+    }
+
+    /// The long way: `done` is told of the end, unless it is not started.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not started, with the data; `done` is dropped.
+    #[cold]
+    pub(crate) fn start<B: IoBuf>(
+        self,
+        child: &Child,
+        data: B,
+        done: impl FnOnce(Result<(), IoError>, B) + 'static,
+    ) -> Result<(), IoError> {
+        let ask = Ask {
+            is_data: matches!(child.io, IoType::Read | IoType::Write | IoType::Compare),
+            other: child.other,
+            ..Ask::range(child.io, child.lba, child.blocks)
+        };
+        Flight::new(self.core, ask, Then { data, done })
+            .start_then()
+            .map_err(|(error, _)| error)
+    }
+}
+
+impl Sent {
+    /// SPDK has let go of it. On its thread.
+    #[inline(always)]
+    pub(crate) fn ended(self) {
+        let core = ManuallyDrop::into_inner(self.0);
+        core.end_io();
+    }
+}
+
+/// How a completed child ended.
+///
+/// # Safety
+///
+/// `bdev_io` is completed and not freed.
+#[cold]
+pub(crate) unsafe fn failure(bdev_io: *mut spdk_sys::spdk_bdev_io) -> IoError {
+    // SAFETY: by this function's contract.
+    let status = unsafe { status_of(bdev_io) };
+    // SAFETY: by this function's contract.
+    let raw = unsafe { crate::module::read(bdev_io) };
+    IoError::Failed {
+        io: crate::module::io_type(raw.type_).unwrap_or(IoType::Read),
+        lba: Lba(raw.offset_blocks),
+        blocks: Blocks(raw.num_blocks),
+        status,
+    }
+}
+
+/// Of a child without memory.
+#[derive(Debug)]
+pub(crate) struct NoMemory;
+
+// SAFETY: there is no memory.
+unsafe impl IoBuf for NoMemory {
+    fn pieces(&mut self, _: &mut Pieces<'_>) {}
+}

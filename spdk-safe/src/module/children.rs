@@ -1,0 +1,492 @@
+//! Children of a request: I/Os below that it waits for, submitted and ended without an allocation.
+//!
+//! ```text
+//!   request ──► room of its own context ──► children, counted ──► count 0 ──► request, and what waited
+//! ```
+//!
+//! A child goes straight to SPDK with the address of the request's context, and in its low bits the number of an entry
+//! there that says which channel it holds. What is not plain, or must wait for memory, takes a slot of its channel.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::{MaybeUninit, align_of, size_of};
+use std::ptr::NonNull;
+
+use super::context::{CHILDREN, Handle, ROOM, RequestContext, Room};
+use super::data::RequestData;
+use super::status::RequestStatus;
+use crate::bdev::{Below, Child, Memory, NoMemory, failure};
+use crate::calls::{self, Call};
+use crate::error::IoError;
+use crate::inside;
+use crate::panic::contain;
+use crate::thread::{Home, ThreadBound};
+
+/// What waits for the children of a request of type `R`, with what it counts meanwhile.
+///
+/// It lives in the request's driver context: no more than a hundred bytes.
+pub trait Children<R>: Sized + 'static {
+    /// A child ended. `tag` is what it was submitted with, the number of a leg for example.
+    ///
+    /// Called on the request's thread, usually after the child was submitted, rarely inside of that, and perhaps while
+    /// another child's end is told: keep what changes in a [`Cell`](std::cell::Cell). A panic in it fails the request
+    /// once all children have ended.
+    fn ended(&self, tag: u8, result: Result<(), IoError>);
+
+    /// All ended that were submitted, and the request is back: complete it, or submit more for it.
+    fn all_ended(self, request: R);
+}
+
+/// A request that can have children.
+pub trait Parent: Sized + 'static {
+    /// Its handle.
+    #[doc(hidden)]
+    fn handle(&self) -> &Handle;
+    /// Its handle, alone.
+    #[doc(hidden)]
+    fn into_handle(self) -> Handle;
+}
+
+/// A request with children; see [`Children`]. As long as it lives more can be submitted. Drop it, or
+/// [`submit`](Self::submit), and the request goes on as soon as all have ended.
+///
+/// # Invariants
+///
+/// It counts in the context's `pending`, so an `R` and an `S` are in the context's room.
+#[must_use = "the request waits for it: `submit()`"]
+pub struct ChildIos<R: Parent, S: Children<R>> {
+    at: NonNull<RequestContext>,
+    _waits: PhantomData<(R, S)>,
+    _bound: ThreadBound,
+}
+
+/// Which memory of the request a child has.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    None,
+    /// Bytes of it.
+    Of {
+        from: u64,
+        len: u64,
+    },
+}
+
+impl RequestContext {
+    pub(super) fn whole(&self) -> Part {
+        Part::Of {
+            from: 0,
+            len: self.len,
+        }
+    }
+
+    /// The memory of a part, if the straight path takes it; `alone` if no other I/O is to use the array of pieces.
+    #[inline]
+    fn memory(&self, part: Part, alone: bool) -> Option<Memory> {
+        let Part::Of { from, len } = part else {
+            return Some(Memory::None);
+        };
+        if self.iovcnt == 1 {
+            // SAFETY: the request is not completed, and its array has one entry.
+            let iov = unsafe { &*self.iovs };
+            let base = iov.iov_base.cast::<u8>().wrapping_add(from as usize);
+            return Some(Memory::One(base, len));
+        }
+        // Some modules change the array while the I/O runs (B-41).
+        let lend = alone && len == self.len && self.shares.get() == 0;
+        lend.then_some(Memory::Many(self.iovs, self.iovcnt, len))
+    }
+}
+
+/// What is in the room.
+type Waiting<R, S> = (R, S);
+
+/// That it fits.
+struct Fits<R, S>(PhantomData<(R, S)>);
+
+impl<R, S> Fits<R, S> {
+    const CHECK: () = {
+        assert!(
+            size_of::<Waiting<R, S>>() <= ROOM,
+            "what waits for the children of a request is too large for its driver context, of which every request of \
+             the process has one: keep it in the channel, or in a `Box`"
+        );
+        assert!(align_of::<Waiting<R, S>>() <= align_of::<Room>());
+    };
+}
+
+/// Moves a request into its own context, together with what waits.
+#[inline(always)]
+fn put<R: Parent, S>(request: R, waits: S) -> NonNull<RequestContext> {
+    const { Fits::<R, S>::CHECK };
+    let at = request.handle().raw();
+    let room = request.handle().context().room.get();
+    // SAFETY: the room is large and aligned enough, and nothing lives there: the request was not in it.
+    unsafe { room.cast::<Waiting<R, S>>().write((request, waits)) };
+    at
+}
+
+/// Takes both out again.
+///
+/// # Safety
+///
+/// They were put there, and not taken since.
+#[inline(always)]
+unsafe fn take<R, S>(at: NonNull<RequestContext>) -> Waiting<R, S> {
+    // SAFETY: by this function's contract the request is not completed.
+    let room = unsafe { at.as_ref() }.room.get();
+    // SAFETY: by this function's contract.
+    unsafe { room.cast::<Waiting<R, S>>().read() }
+}
+
+/// Runs `job` on the request's thread, after what runs now.
+#[cold]
+fn later(home: Home, job: Box<dyn FnOnce()>) {
+    match home.check() {
+        Ok(()) => home.send(job),
+        // SAFETY: SPDK keeps a channel, and its thread with it, while a request of it is outstanding.
+        Err(_) => unsafe { home.run(job) },
+    }
+}
+
+/// One child for the whole of a request, and `done` for its end.
+#[inline(always)]
+pub(super) fn forward<R: Parent, F>(request: R, below: Below<'_>, child: Child, part: Part, done: F)
+where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    let at = put(request, done);
+    // SAFETY: the request is in its own context, and not completed before its end is told.
+    let context = unsafe { at.as_ref() };
+    let thread = below.check(context.home);
+    if let (Ok(()), Some(memory)) = (thread, context.memory(part, true)) {
+        // Set first: some errors complete inside the call (B-71).
+        context.children[0].set(MaybeUninit::new(below.begin()));
+        let done = forward_done_callback::<R, F>;
+        // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before `done`
+        // was called. That the descriptor is writable is in the types of the callers.
+        if unsafe { below.send(&child, memory, done, at.as_ptr().cast()) } {
+            return;
+        }
+        let sent = context.children[0].replace(MaybeUninit::uninit());
+        // SAFETY: put there above, and SPDK did not take it.
+        unsafe { sent.assume_init() }.ended();
+    }
+    forward_long::<R, F>(at, below, &child, part);
+}
+
+#[cold]
+fn forward_long<R: Parent, F>(
+    at: NonNull<RequestContext>,
+    below: Below<'_>,
+    child: &Child,
+    part: Part,
+) where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    let done = move |result| {
+        // SAFETY: the one child of the request has ended, once.
+        unsafe { forwarded::<R, F>(at, result) };
+    };
+    long(at, below, child, part, done);
+}
+
+/// The long way of a child; `done` is told of its end, later.
+#[cold]
+fn long(
+    at: NonNull<RequestContext>,
+    below: Below<'_>,
+    child: &Child,
+    part: Part,
+    done: impl FnOnce(Result<(), IoError>) + Copy + 'static,
+) {
+    // SAFETY: the request is not completed before the child has ended.
+    let context = unsafe { at.as_ref() };
+    let home = context.home;
+    let started = match (below.check(home), part) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(()), Part::None) => below.start(child, NoMemory, move |result, _| done(result)),
+        (Ok(()), Part::Of { from, len }) => {
+            // SAFETY: as above; the part lies within the request.
+            let data = unsafe { RequestData::of(at, from, len) };
+            below.start(child, data, move |result, data| {
+                drop(data);
+                done(result);
+            })
+        }
+    };
+    if let Err(error) = started {
+        // Not in here: what goes on with the next leg would have no end of stack.
+        later(home, Box::new(move || done(Err(error))));
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this exactly once for a child that `forward` sent, on its thread; `arg` is the context of its request.
+unsafe extern "C" fn forward_done_callback<R: Parent, F>(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    arg: *mut c_void,
+) where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    let _inside = inside::enter();
+    // SAFETY: by this function's contract.
+    let at = unsafe { NonNull::new_unchecked(arg.cast::<RequestContext>()) };
+    // SAFETY: the request is not completed: it is in its context.
+    let context = unsafe { at.as_ref() };
+    // SAFETY: by this function's contract.
+    let Some(result) = (unsafe { ended(bdev_io, success, context, 0) }) else {
+        return;
+    };
+    if success {
+        context.filled.set(true);
+    }
+    // SAFETY: its one child has ended.
+    unsafe { forwarded::<R, F>(at, result) };
+}
+
+/// Takes a child that SPDK had back, with its result. `None` on a thread that was moved: all that is leaked.
+///
+/// # Safety
+///
+/// SPDK has called back for the child whose entry is `index`.
+#[inline(always)]
+unsafe fn ended(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    context: &RequestContext,
+    index: usize,
+) -> Option<Result<(), IoError>> {
+    if !context.home.is_this_os_thread() {
+        // SAFETY: by this function's contract.
+        unsafe { moved(bdev_io) };
+        return None;
+    }
+    let result = match success {
+        true => Ok(()),
+        // SAFETY: completed and not freed.
+        false => Err(unsafe { failure(bdev_io) }),
+    };
+    let sent = context.children[index].replace(MaybeUninit::uninit());
+    calls::count(Call::Free);
+    // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters (B-62): nothing
+    // is borrowed here but Cells.
+    unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+    // SAFETY: put there when it was sent.
+    unsafe { sent.assume_init() }.ended();
+    Some(result)
+}
+
+/// SPDK's scheduler has moved the thread: what belongs to the other OS thread must not be touched (design rule 2).
+///
+/// # Safety
+///
+/// `bdev_io` is completed and not freed.
+#[cold]
+unsafe fn moved(bdev_io: *mut spdk_sys::spdk_bdev_io) {
+    // SAFETY: by this function's contract.
+    unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+    crate::log::error(
+        "an I/O ended where its request can't be reached: its SPDK thread was moved to another OS thread",
+    );
+}
+
+/// The one child has ended.
+///
+/// # Safety
+///
+/// `R` and `F` are in the context, and nobody else takes them.
+#[inline(always)]
+unsafe fn forwarded<R: Parent, F>(at: NonNull<RequestContext>, result: Result<(), IoError>)
+where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    // SAFETY: by this function's contract.
+    let (request, done) = unsafe { take::<R, F>(at) };
+    // A panic drops the request, which fails it.
+    contain("what waited for the I/O below a request", || {
+        done(request, result)
+    });
+}
+
+impl<R: Parent, S: Children<R>> ChildIos<R, S> {
+    #[inline]
+    pub(super) fn new(request: R, waits: S) -> Self {
+        let at = put(request, waits);
+        // SAFETY: the request is in its own context, and not completed before all its children have ended.
+        let context = unsafe { at.as_ref() };
+        context.pending.set(1);
+        context.in_use.set(0);
+        context.whole.set(0);
+        context.faulted.set(false);
+        // INVARIANT: counted.
+        Self {
+            at,
+            _waits: PhantomData,
+            _bound: ThreadBound::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn context(&self) -> &RequestContext {
+        // SAFETY: by the type invariant the request is not completed.
+        unsafe { self.at.as_ref() }
+    }
+
+    /// What waits.
+    #[must_use]
+    pub fn state(&self) -> &S {
+        // SAFETY: by the type invariant an `R` and an `S` are there, and nobody makes a `&mut` of them.
+        let waiting = unsafe { &*self.context().room.get().cast::<Waiting<R, S>>() };
+        &waiting.1
+    }
+
+    /// Nothing more comes: the request goes on as soon as all children have ended, here and now if they have.
+    pub fn submit(self) {}
+
+    /// Submits a child.
+    #[inline]
+    pub(super) fn add(&self, below: Below<'_>, child: &Child, part: Part, tag: u8) {
+        let context = self.context();
+        context.pending.set(context.pending.get() + 1);
+        let index = context.in_use.get().trailing_ones() as usize;
+        if let (Ok(()), Some(memory), true) = (
+            below.check(context.home),
+            context.memory(part, false),
+            index < CHILDREN,
+        ) {
+            let bit = 1 << index;
+            // Set first: some errors complete inside the call (B-71).
+            context.in_use.set(context.in_use.get() | bit);
+            let whole = matches!(part, Part::Of { len, .. } if context.fills && len == context.len);
+            let others = context.whole.get() & !bit;
+            context.whole.set(others | if whole { bit } else { 0 });
+            context.tags[index].set(MaybeUninit::new(tag));
+            context.children[index].set(MaybeUninit::new(below.begin()));
+            let done = child_done_callback::<R, S>;
+            let arg = self.at.as_ptr().map_addr(|at| at | index).cast::<c_void>();
+            // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before
+            // `done` was called. That the descriptor is writable is in the types of the callers.
+            if unsafe { below.send(child, memory, done, arg) } {
+                return;
+            }
+            let sent = context.children[index].replace(MaybeUninit::uninit());
+            context.in_use.set(context.in_use.get() & !bit);
+            // SAFETY: put there above, and SPDK did not take it.
+            unsafe { sent.assume_init() }.ended();
+        }
+        let at = self.at;
+        long(at, below, child, part, move |result| {
+            // SAFETY: the child counts in `pending` and has ended, once.
+            unsafe { child_ended::<R, S>(at, tag, result) };
+        });
+    }
+}
+
+impl<R: Parent, S: Children<R>> Drop for ChildIos<R, S> {
+    #[inline]
+    fn drop(&mut self) {
+        let (at, home) = (self.at, self.context().home);
+        if home.check().is_ok() {
+            // SAFETY: by the type invariant it counts, until now.
+            return unsafe { release::<R, S>(at) };
+        }
+        // SAFETY: as above, on the request's thread.
+        later(home, Box::new(move || unsafe { release::<R, S>(at) }));
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this exactly once for a child that `ChildIos::add` sent, on its thread; `arg` is the context of its
+/// request, with the child's number in its low bits.
+unsafe extern "C" fn child_done_callback<R: Parent, S: Children<R>>(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    arg: *mut c_void,
+) {
+    const MASK: usize = align_of::<RequestContext>() - 1;
+    let _inside = inside::enter();
+    let index = arg.addr() & MASK;
+    let context = arg.map_addr(|at| at & !MASK).cast::<RequestContext>();
+    // SAFETY: by this function's contract.
+    let at = unsafe { NonNull::new_unchecked(context) };
+    // SAFETY: the request is not completed: it is in its context.
+    let context = unsafe { at.as_ref() };
+    // SAFETY: by this function's contract.
+    let Some(result) = (unsafe { ended(bdev_io, success, context, index) }) else {
+        return;
+    };
+    // SAFETY: written when it was sent.
+    let tag = unsafe { context.tags[index].get().assume_init() };
+    let bit = 1 << index;
+    context.in_use.set(context.in_use.get() & !bit);
+    if success && context.whole.get() & bit != 0 {
+        context.filled.set(true);
+    }
+    // SAFETY: the child counts in `pending` and has ended.
+    unsafe { child_ended::<R, S>(at, tag, result) };
+}
+
+/// A child has ended.
+///
+/// # Safety
+///
+/// The child counts in `pending`, and this is called once for it, on the request's thread.
+#[inline(always)]
+unsafe fn child_ended<R: Parent, S: Children<R>>(
+    at: NonNull<RequestContext>,
+    tag: u8,
+    result: Result<(), IoError>,
+) {
+    // SAFETY: the child counts, so the request is in its context.
+    let context = unsafe { at.as_ref() };
+    if !context.faulted.get() {
+        // SAFETY: by the invariant of `ChildIos`; only shared references are ever made.
+        let waiting = unsafe { &*context.room.get().cast::<Waiting<R, S>>() };
+        let told = contain("Children::ended", || waiting.1.ended(tag, result));
+        if told.is_none() {
+            context.faulted.set(true);
+        }
+    }
+    // SAFETY: by this function's contract.
+    unsafe { release::<R, S>(at) };
+}
+
+/// Takes one off the count; the last one brings the request back.
+///
+/// # Safety
+///
+/// The caller counts in `pending`, and from now on does not; this is the request's thread.
+#[inline(always)]
+unsafe fn release<R: Parent, S: Children<R>>(at: NonNull<RequestContext>) {
+    // SAFETY: by this function's contract the request is in its context.
+    let context = unsafe { at.as_ref() };
+    let left = context.pending.get() - 1;
+    context.pending.set(left);
+    if left != 0 {
+        return;
+    }
+    let faulted = context.faulted.get();
+    // SAFETY: by the invariant of `ChildIos` they are there, and nobody counts any more.
+    let (request, state) = unsafe { take::<R, S>(at) };
+    if faulted {
+        contain(
+            "the destructor of what waited for the I/O below a request",
+            || drop(state),
+        );
+        return request.into_handle().finish(RequestStatus::Failed);
+    }
+    // A panic drops the request, which fails it.
+    contain("Children::all_ended", || state.all_ended(request));
+}
+
+impl<R: Parent, S: Children<R>> fmt::Debug for ChildIos<R, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildIos")
+            .field("pending", &(self.context().pending.get() - 1))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! What we keep of a request in its driver context, which is ours until the request is completed.
+//!
+//! ```text
+//!   driver_ctx ─pad─► RequestContext: home, state ... │ children │ room for what waits for them
+//!              64 B aligned
+//! ```
+//!
+//! SPDK aligns the context to 8 bytes in old versions and to 64 in new ones, and never clears it. It is aligned by hand,
+//! to 64: six bits of a pointer to it are free, for the number of a child.
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::mem::{MaybeUninit, align_of, size_of};
+use std::ptr::NonNull;
+
+use super::status::RequestStatus;
+use crate::bdev::Sent;
+use crate::log;
+use crate::thread::{Home, ThreadBound};
+
+/// Children of one request that SPDK can have at a time without a slot of their channel.
+pub(super) const CHILDREN: usize = 8;
+
+/// Bytes for what waits for the children of a request: the request itself, and the state or closure.
+pub(super) const ROOM: usize = 160;
+
+/// Room for what waits.
+#[repr(align(16))]
+pub(super) struct Room(#[expect(dead_code, reason = "bytes")] [u8; ROOM]);
+
+/// See the module's page.
+#[repr(C, align(64))]
+pub(super) struct RequestContext {
+    pub(super) io: NonNull<spdk_sys::spdk_bdev_io>,
+    pub(super) home: Home,
+    pub(super) iovs: *mut libc::iovec,
+    /// Bytes of memory.
+    pub(super) len: u64,
+    pub(super) iovcnt: u32,
+    pub(super) block_size: u32,
+    /// How many [`RequestData`](super::RequestData) there are.
+    pub(super) shares: Cell<u32>,
+    /// Children that have not ended, and one while more may come.
+    pub(super) pending: Cell<u32>,
+    /// A bit for each entry of `children` that is in use.
+    pub(super) in_use: Cell<u8>,
+    /// A bit for each of them that reads all of the memory.
+    pub(super) whole: Cell<u8>,
+    /// The request fills its memory: a READ.
+    pub(super) fills: bool,
+    /// The memory has contents: always of a WRITE, of a READ once a read below has filled it.
+    pub(super) filled: Cell<bool>,
+    /// Somebody's code panicked: what waits is not asked any more.
+    pub(super) faulted: Cell<bool>,
+    /// Set when the device has ended the request.
+    pub(super) ended: Cell<Option<RequestStatus>>,
+    /// Not initialised where `in_use` has no bit.
+    pub(super) children: [Cell<MaybeUninit<Sent>>; CHILDREN],
+    pub(super) tags: [Cell<MaybeUninit<u8>>; CHILDREN],
+    /// Initialised while there are children.
+    pub(super) room: UnsafeCell<MaybeUninit<Room>>,
+}
+
+/// Bytes of driver context to ask SPDK for, with room to align by hand.
+pub(super) const fn context_size() -> usize {
+    size_of::<RequestContext>() + align_of::<RequestContext>() - 8
+}
+
+const _: () = assert!(
+    context_size() <= 1024,
+    "each spdk_bdev_io of the process pays for it"
+);
+
+/// What a request is at first.
+pub(super) struct Fresh {
+    pub(super) home: Home,
+    pub(super) iovs: *mut libc::iovec,
+    pub(super) len: u64,
+    pub(super) iovcnt: u32,
+    pub(super) block_size: u32,
+    pub(super) fills: bool,
+}
+
+/// The duty to end a request.
+///
+/// # Invariants
+///
+/// There is one handle to a request that is not ended, and none to one that is. The request is not completed while there
+/// is a handle, or a `RequestData` of it, and `context` is in its driver context, initialised.
+pub struct Handle {
+    context: NonNull<RequestContext>,
+    _bound: ThreadBound,
+}
+
+impl Handle {
+    /// # Safety
+    ///
+    /// SPDK has just given `io` to `submit_request` of a bdev whose module is ours, on its channel's thread, and nobody
+    /// else has taken it over. `driver_ctx` is its driver context.
+    #[inline]
+    pub(super) unsafe fn new(
+        io: NonNull<spdk_sys::spdk_bdev_io>,
+        driver_ctx: NonNull<u8>,
+        fresh: Fresh,
+    ) -> Self {
+        const MASK: usize = align_of::<RequestContext>() - 1;
+        let pad = driver_ctx.addr().get().wrapping_neg() & MASK;
+        // SAFETY: `pad` is less than the alignment, for which `context_size` left room.
+        let at = unsafe { driver_ctx.add(pad) }.cast::<RequestContext>();
+        let raw = at.as_ptr();
+        // Field by field: what is not in use is not written.
+        macro_rules! set {
+            ($($field:ident: $value:expr),* $(,)?) => {$({
+                // SAFETY: the context is aligned and large enough, and ours; nothing that lives is overwritten.
+                let field = unsafe { &raw mut (*raw).$field };
+                // SAFETY: as above.
+                unsafe { field.write($value) };
+            })*};
+        }
+        set!(
+            io: io,
+            home: fresh.home,
+            iovs: fresh.iovs,
+            len: fresh.len,
+            iovcnt: fresh.iovcnt,
+            block_size: fresh.block_size,
+            shares: Cell::new(0),
+            pending: Cell::new(0),
+            in_use: Cell::new(0),
+            whole: Cell::new(0),
+            fills: fresh.fills,
+            filled: Cell::new(!fresh.fills),
+            faulted: Cell::new(false),
+            ended: Cell::new(None),
+        );
+        // INVARIANT: by this function's contract this is the only handle. What was not written may be uninitialised.
+        Self {
+            context: at,
+            _bound: ThreadBound::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn context(&self) -> &RequestContext {
+        // SAFETY: by the type invariant.
+        unsafe { self.context.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn raw(&self) -> NonNull<RequestContext> {
+        self.context
+    }
+
+    #[inline]
+    pub(super) fn finish(self, status: RequestStatus) {
+        let context = self.context;
+        std::mem::forget(self);
+        // SAFETY: by the type invariant the request is not ended.
+        unsafe { end(context, status) };
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        log::error("a block device dropped a request without completing it: the request fails");
+        // SAFETY: by the type invariant the request is not ended.
+        unsafe { end(self.context, RequestStatus::Failed) };
+    }
+}
+
+/// Ends a request: tells SPDK, or leaves that to whoever drops the last data.
+///
+/// # Safety
+///
+/// The request is not ended, and `context` is its context.
+#[inline]
+unsafe fn end(context: NonNull<RequestContext>, status: RequestStatus) {
+    // No reference to the context is left when SPDK is told, which may use its bytes for the next request at once.
+    let (io, home) = {
+        // SAFETY: by this function's contract.
+        let context = unsafe { context.as_ref() };
+        if context.shares.get() != 0 {
+            return context.ended.set(Some(status));
+        }
+        (context.io, context.home)
+    };
+    // SAFETY: not ended before, and nobody has its data.
+    unsafe { tell(io, home, status) };
+}
+
+/// Tells SPDK, on the request's thread. The request and its context are SPDK's from now on.
+///
+/// # Safety
+///
+/// The request was taken over once and is ended once, and nobody has its data.
+#[inline]
+pub(super) unsafe fn tell(io: NonNull<spdk_sys::spdk_bdev_io>, home: Home, status: RequestStatus) {
+    if home.is_current() {
+        // SAFETY: by this function's contract; this is the request's thread.
+        return unsafe { status.complete(io) };
+    }
+    // SAFETY: by this function's contract; `run_anywhere` brings it to the request's thread.
+    let complete = move || unsafe { status.complete(io) };
+    // SAFETY: SPDK keeps a channel, and its thread with it, while a request of it is outstanding. The closure touches
+    // the request alone, which belongs to the SPDK thread.
+    unsafe { home.run_anywhere(Box::new(complete)) };
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("io", &self.context().io)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! The memory of a request, for an I/O below to own.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::ptr::NonNull;
+
+use super::context::{Handle, RequestContext, tell};
+use crate::thread::ThreadBound;
+use crate::units::Blocks;
+
+/// The memory of a READ or WRITE request, or a part of it, for an I/O to own.
+///
+/// It keeps the request alive. Its contents can't be looked at: whoever sent the request may write them at any time.
+///
+/// # Invariants
+///
+/// It is counted in the context's `shares`, so the request is not completed; the request has memory, and `from` to
+/// `from + len` lies within.
+#[must_use = "the request is not completed before its data is dropped"]
+pub struct RequestData {
+    context: NonNull<RequestContext>,
+    from: u64,
+    len: u64,
+    _bound: ThreadBound,
+}
+
+impl RequestData {
+    /// Of `len` bytes from byte `from` on, which the request has.
+    pub(super) fn new(handle: &Handle, from: u64, len: u64) -> Self {
+        // INVARIANT: counted; in range, as the caller says.
+        Self::counted(handle.raw(), handle.context(), from, len)
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Safety
+    ///
+    /// The request is not completed, and has such a part.
+    pub(super) unsafe fn of(at: NonNull<RequestContext>, from: u64, len: u64) -> Self {
+        // SAFETY: by this function's contract.
+        let context = unsafe { at.as_ref() };
+        // INVARIANT: counted; in range, as the caller says.
+        Self::counted(at, context, from, len)
+    }
+
+    fn counted(at: NonNull<RequestContext>, context: &RequestContext, from: u64, len: u64) -> Self {
+        context.shares.set(context.shares.get() + 1);
+        Self {
+            context: at,
+            from,
+            len,
+            _bound: ThreadBound::new(),
+        }
+    }
+
+    /// How much it is, in blocks of the request's device.
+    #[must_use]
+    pub fn blocks(&self) -> Blocks {
+        Blocks(self.len / u64::from(self.context().block_size))
+    }
+
+    /// A part of it: `blocks` blocks from its block `from` on. `None` if it has not as many.
+    pub fn slice(&self, from: Blocks, blocks: Blocks) -> Option<Self> {
+        let context = self.context();
+        let start = from.bytes(context.block_size)?.0;
+        let len = blocks.bytes(context.block_size)?.0;
+        let end = start.checked_add(len)?;
+        // INVARIANT: counted, and within what this is.
+        (end <= self.len).then(|| Self::counted(self.context, context, self.from + start, len))
+    }
+
+    /// Calls `each` with the address and length of every piece of memory, in order.
+    pub(crate) fn for_each(&self, each: &mut dyn FnMut(*mut c_void, usize)) {
+        let context = self.context();
+        // SAFETY: the request is not completed while `self` lives, and until then its iovec array stays.
+        let iovs = unsafe { pieces(context.iovs, context.iovcnt as usize) };
+        let (mut skip, mut left) = (self.from, self.len);
+        for iov in iovs {
+            let have = iov.iov_len as u64;
+            let from = skip.min(have);
+            let len = (have - from).min(left);
+            (skip, left) = (skip - from, left - len);
+            if len != 0 {
+                each(iov.iov_base.wrapping_byte_add(from as usize), len as usize);
+            }
+        }
+    }
+
+    /// Address and length, if the request's memory is one piece.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<(*mut u8, usize)> {
+        let context = self.context();
+        if context.iovcnt != 1 {
+            return None;
+        }
+        // SAFETY: as in `for_each`; there is one entry.
+        let iov = unsafe { &*context.iovs };
+        let at = iov.iov_base.cast::<u8>().wrapping_add(self.from as usize);
+        Some((at, self.len as usize))
+    }
+
+    /// Whether a read below may fill the memory: that of a READ.
+    pub(crate) fn fills(&self) -> bool {
+        self.context().fills
+    }
+
+    /// Whether there is something in it: always in that of a WRITE.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.context().filled.get()
+    }
+
+    /// A read has filled the memory. That of a part says nothing of the rest.
+    pub(crate) fn set_filled(&self) {
+        let context = self.context();
+        if self.len == context.len {
+            context.filled.set(true);
+        }
+    }
+
+    #[inline]
+    fn context(&self) -> &RequestContext {
+        // SAFETY: the request is not completed while `self` lives, and until then its context is ours.
+        unsafe { self.context.as_ref() }
+    }
+}
+
+impl Clone for RequestData {
+    fn clone(&self) -> Self {
+        // INVARIANT: counted, and the same range.
+        Self::counted(self.context, self.context(), self.from, self.len)
+    }
+}
+
+impl Drop for RequestData {
+    #[inline]
+    fn drop(&mut self) {
+        // No reference to the context is left when SPDK is told.
+        let (io, home, left, ended) = {
+            let context = self.context();
+            let left = context.shares.get() - 1;
+            context.shares.set(left);
+            (context.io, context.home, left, context.ended.get())
+        };
+        if let (0, Some(status)) = (left, ended) {
+            // SAFETY: the handle ended it, once, and this was the last data.
+            unsafe { tell(io, home, status) };
+        }
+    }
+}
+
+/// An iovec array; empty if there is none.
+///
+/// # Safety
+///
+/// `iovs` is null or has `count` entries, which nobody changes while the slice is used.
+#[inline]
+pub(crate) unsafe fn pieces<'a>(iovs: *const libc::iovec, count: usize) -> &'a [libc::iovec] {
+    if iovs.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: by this function's contract.
+    unsafe { std::slice::from_raw_parts(iovs, count) }
+}
+
+impl fmt::Debug for RequestData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestData")
+            .field("from", &self.from)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
