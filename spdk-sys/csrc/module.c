@@ -39,20 +39,40 @@ spdk_shim_bdev_free(struct spdk_bdev *bdev)
 	free(bdev);
 }
 
+/* By number, which never changed: the names came with different versions. */
+enum {
+	TYPE_SEEK_HOLE = 17,
+	TYPE_SEEK_DATA = 18,
+	TYPE_COPY = 19,
+};
+
 void
 spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *out)
 {
 	out->type = bdev_io->type;
 	out->bdev_ctxt = bdev_io->bdev->ctxt;
 	out->driver_ctx = bdev_io->driver_ctx;
-	switch (bdev_io->type) {
+	switch ((int)bdev_io->type) {
 	case SPDK_BDEV_IO_TYPE_READ:
 	case SPDK_BDEV_IO_TYPE_WRITE:
+	case SPDK_BDEV_IO_TYPE_COMPARE:
+	case SPDK_BDEV_IO_TYPE_COMPARE_AND_WRITE:
+	case SPDK_BDEV_IO_TYPE_ZCOPY:
+		out->iovs = bdev_io->u.bdev.iovs;
+		out->iovcnt = bdev_io->u.bdev.iovcnt;
+		out->md_buf = bdev_io->u.bdev.md_buf;
+		out->offset_blocks = bdev_io->u.bdev.offset_blocks;
+		out->num_blocks = bdev_io->u.bdev.num_blocks;
+		break;
 	case SPDK_BDEV_IO_TYPE_UNMAP:
 	case SPDK_BDEV_IO_TYPE_FLUSH:
 	case SPDK_BDEV_IO_TYPE_WRITE_ZEROES:
-		out->iovs = bdev_io->u.bdev.iovs;
-		out->iovcnt = bdev_io->u.bdev.iovcnt;
+	case TYPE_SEEK_HOLE:
+	case TYPE_SEEK_DATA:
+	case TYPE_COPY:
+		out->iovs = NULL;
+		out->iovcnt = 0;
+		out->md_buf = NULL;
 		out->offset_blocks = bdev_io->u.bdev.offset_blocks;
 		out->num_blocks = bdev_io->u.bdev.num_blocks;
 		break;
@@ -60,10 +80,46 @@ spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *o
 		/* Another member of the union is in use: there is no range and there are no iovecs. */
 		out->iovs = NULL;
 		out->iovcnt = 0;
+		out->md_buf = NULL;
 		out->offset_blocks = 0;
 		out->num_blocks = 0;
 		break;
 	}
+}
+
+void
+spdk_shim_request_read_more(struct spdk_bdev_io *bdev_io, struct spdk_shim_request_more *out)
+{
+	memset(out, 0, sizeof(*out));
+	switch ((int)bdev_io->type) {
+	case SPDK_BDEV_IO_TYPE_COMPARE_AND_WRITE:
+		out->fused_iovs = bdev_io->u.bdev.fused_iovs;
+		out->fused_iovcnt = bdev_io->u.bdev.fused_iovcnt;
+		break;
+	case SPDK_BDEV_IO_TYPE_ZCOPY:
+		out->populate = bdev_io->u.bdev.zcopy.populate;
+		out->commit = bdev_io->u.bdev.zcopy.commit;
+		out->start = bdev_io->u.bdev.zcopy.start;
+		break;
+	case SPDK_BDEV_IO_TYPE_ABORT:
+		out->victim = bdev_io->u.abort.bio_to_abort;
+		break;
+#if SINCE(23, 1)
+	case SPDK_BDEV_IO_TYPE_COPY:
+		out->src_offset_blocks = bdev_io->u.bdev.copy.src_offset_blocks;
+		break;
+#endif
+	default:
+		break;
+	}
+}
+
+void
+spdk_shim_request_set_seek(struct spdk_bdev_io *bdev_io, uint64_t offset)
+{
+#if SINCE(22, 9)
+	bdev_io->u.bdev.seek.offset = offset;
+#endif
 }
 
 void

@@ -27,12 +27,27 @@ struct spdk_shim_request {
 	void *bdev_ctxt;		/* what spdk_shim_bdev_desc.ctxt was at registration */
 	void *driver_ctx;		/* the module's bytes of it, get_ctx_size of them; aligned to 8 on old versions */
 	struct iovec *iovs;
+	void *md_buf;			/* separate metadata, or NULL */
 	uint64_t offset_blocks;
 	uint64_t num_blocks;
 	int iovcnt;
 	int type;			/* enum spdk_bdev_io_type */
 };
 void spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *out);
+
+/* What only some types have, beside the former; what this one does not is 0. */
+struct spdk_shim_request_more {
+	struct iovec *fused_iovs;	/* of a compare-and-write, what to write */
+	void *victim;			/* of an abort: the spdk_bdev_io to abort */
+	uint64_t src_offset_blocks;	/* of a copy */
+	int fused_iovcnt;
+	bool populate;			/* of a zero-copy */
+	bool commit;
+	bool start;
+};
+void spdk_shim_request_read_more(struct spdk_bdev_io *bdev_io, struct spdk_shim_request_more *out);
+/* What a seek found; before 22.09 there are none. */
+void spdk_shim_request_set_seek(struct spdk_bdev_io *bdev_io, uint64_t offset);
 
 /* What Rust has no enums for. Before 21.01 there is no AIO status: the request fails without a reason. */
 void spdk_shim_request_complete_scsi(struct spdk_bdev_io *bdev_io, int sc, int sk, uint8_t asc, uint8_t ascq);

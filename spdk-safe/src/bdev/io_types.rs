@@ -50,6 +50,11 @@ impl IoTypes {
         Self(mask)
     }
 
+    /// The type with SPDK's number `raw`; `None` for those that this crate has no name for.
+    pub(crate) fn find(number: i32) -> Option<IoType> {
+        ALL.iter().copied().find(|io| raw(*io) as i32 == number)
+    }
+
     /// Whether `io` is in it.
     #[must_use]
     pub const fn contains(self, io: IoType) -> bool {

@@ -13,7 +13,9 @@ use std::fmt;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
 
+use super::special::RequestId;
 use super::status::RequestStatus;
+use super::view::DataView;
 use crate::bdev::Sent;
 use crate::log;
 use crate::thread::{Home, ThreadBound};
@@ -34,9 +36,12 @@ pub(super) struct RequestContext {
     pub(super) io: NonNull<spdk_sys::spdk_bdev_io>,
     pub(super) home: Home,
     pub(super) iovs: *mut libc::iovec,
-    /// Bytes of memory.
+    /// Of a compare-and-write: what to write.
+    pub(super) fused: *mut libc::iovec,
+    /// Bytes of memory; of both, each.
     pub(super) len: u64,
     pub(super) iovcnt: u32,
+    pub(super) fused_count: u32,
     pub(super) block_size: u32,
     /// How many [`RequestData`](super::RequestData) there are.
     pub(super) shares: Cell<u32>,
@@ -75,8 +80,10 @@ const _: () = assert!(
 pub(super) struct Fresh {
     pub(super) home: Home,
     pub(super) iovs: *mut libc::iovec,
+    pub(super) fused: *mut libc::iovec,
     pub(super) len: u64,
     pub(super) iovcnt: u32,
+    pub(super) fused_count: u32,
     pub(super) block_size: u32,
     pub(super) fills: bool,
 }
@@ -121,8 +128,10 @@ impl Handle {
             io: io,
             home: fresh.home,
             iovs: fresh.iovs,
+            fused: fresh.fused,
             len: fresh.len,
             iovcnt: fresh.iovcnt,
+            fused_count: fresh.fused_count,
             block_size: fresh.block_size,
             shares: Cell::new(0),
             pending: Cell::new(0),
@@ -144,6 +153,27 @@ impl Handle {
     pub(super) fn context(&self) -> &RequestContext {
         // SAFETY: by the type invariant.
         unsafe { self.context.as_ref() }
+    }
+
+    /// Its identity.
+    pub(super) fn id(&self) -> RequestId {
+        RequestId(self.context().io.as_ptr().addr())
+    }
+
+    /// Its memory.
+    pub(super) fn view(&self) -> DataView<'_> {
+        let context = self.context();
+        let (iovs, count) = (context.iovs, context.iovcnt);
+        // SAFETY: by the type invariant; its length was compared when the request came.
+        unsafe { DataView::new(context, iovs, count, context.len, context.fills) }
+    }
+
+    /// Its second memory.
+    pub(super) fn fused_view(&self) -> DataView<'_> {
+        let context = self.context();
+        let (iovs, count) = (context.fused, context.fused_count);
+        // SAFETY: as above.
+        unsafe { DataView::new(context, iovs, count, context.len, false) }
     }
 
     #[inline]

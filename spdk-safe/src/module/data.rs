@@ -21,6 +21,8 @@ pub struct RequestData {
     context: NonNull<RequestContext>,
     from: u64,
     len: u64,
+    /// Of the second memory that a compare-and-write has.
+    fused: bool,
     _bound: ThreadBound,
 }
 
@@ -28,7 +30,14 @@ impl RequestData {
     /// Of `len` bytes from byte `from` on, which the request has.
     pub(super) fn new(handle: &Handle, from: u64, len: u64) -> Self {
         // INVARIANT: counted; in range, as the caller says.
-        Self::counted(handle.raw(), handle.context(), from, len)
+        Self::counted(handle.raw(), handle.context(), from, len, false)
+    }
+
+    /// What a compare-and-write is to write.
+    pub(super) fn fused(handle: &Handle) -> Self {
+        let context = handle.context();
+        // INVARIANT: counted; both memories have the same length.
+        Self::counted(handle.raw(), context, 0, context.len, true)
     }
 
     /// As [`new`](Self::new).
@@ -40,15 +49,22 @@ impl RequestData {
         // SAFETY: by this function's contract.
         let context = unsafe { at.as_ref() };
         // INVARIANT: counted; in range, as the caller says.
-        Self::counted(at, context, from, len)
+        Self::counted(at, context, from, len, false)
     }
 
-    fn counted(at: NonNull<RequestContext>, context: &RequestContext, from: u64, len: u64) -> Self {
+    fn counted(
+        at: NonNull<RequestContext>,
+        context: &RequestContext,
+        from: u64,
+        len: u64,
+        fused: bool,
+    ) -> Self {
         context.shares.set(context.shares.get() + 1);
         Self {
             context: at,
             from,
             len,
+            fused,
             _bound: ThreadBound::new(),
         }
     }
@@ -66,14 +82,15 @@ impl RequestData {
         let len = blocks.bytes(context.block_size)?.0;
         let end = start.checked_add(len)?;
         // INVARIANT: counted, and within what this is.
-        (end <= self.len).then(|| Self::counted(self.context, context, self.from + start, len))
+        (end <= self.len)
+            .then(|| Self::counted(self.context, context, self.from + start, len, self.fused))
     }
 
     /// Calls `each` with the address and length of every piece of memory, in order.
     pub(crate) fn for_each(&self, each: &mut dyn FnMut(*mut c_void, usize)) {
-        let context = self.context();
+        let (array, count) = self.array();
         // SAFETY: the request is not completed while `self` lives, and until then its iovec array stays.
-        let iovs = unsafe { pieces(context.iovs, context.iovcnt as usize) };
+        let iovs = unsafe { pieces(array, count as usize) };
         let (mut skip, mut left) = (self.from, self.len);
         for iov in iovs {
             let have = iov.iov_len as u64;
@@ -86,15 +103,24 @@ impl RequestData {
         }
     }
 
+    #[inline]
+    fn array(&self) -> (*const libc::iovec, u32) {
+        let context = self.context();
+        match self.fused {
+            false => (context.iovs, context.iovcnt),
+            true => (context.fused, context.fused_count),
+        }
+    }
+
     /// Address and length, if the request's memory is one piece.
     #[inline]
     pub(crate) fn only(&self) -> Option<(*mut u8, usize)> {
-        let context = self.context();
-        if context.iovcnt != 1 {
+        let (array, count) = self.array();
+        if count != 1 {
             return None;
         }
         // SAFETY: as in `for_each`; there is one entry.
-        let iov = unsafe { &*context.iovs };
+        let iov = unsafe { &*array };
         let at = iov.iov_base.cast::<u8>().wrapping_add(self.from as usize);
         Some((at, self.len as usize))
     }
@@ -127,7 +153,13 @@ impl RequestData {
 impl Clone for RequestData {
     fn clone(&self) -> Self {
         // INVARIANT: counted, and the same range.
-        Self::counted(self.context, self.context(), self.from, self.len)
+        Self::counted(
+            self.context,
+            self.context(),
+            self.from,
+            self.len,
+            self.fused,
+        )
     }
 }
 

@@ -101,12 +101,16 @@
 //! [`link_module!`](crate::link_module), which says what is different there.
 
 mod bdev_module;
+mod child_ios;
 mod children;
 mod context;
 mod data;
+mod forward;
 mod register;
 mod request;
+mod special;
 mod status;
+mod view;
 mod vtable;
 
 use std::rc::Rc;
@@ -122,7 +126,12 @@ pub use children::{ChildIos, Children, Parent};
 pub use data::RequestData;
 pub use register::{BlockDeviceBuilder, RegisteredBdev, UnregisterBdev};
 pub use request::{OtherRequest, RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
+pub use special::{
+    AbortRequest, CompareAndWriteRequest, CompareRequest, CopyRequest, RequestId, SeekRequest,
+    ZcopyEndRequest, ZcopyStartRequest,
+};
 pub use status::RequestStatus;
+pub use view::{DataError, DataView, Piece};
 
 pub(crate) use data::pieces;
 pub(crate) use register::{names, registered, unregister_all};

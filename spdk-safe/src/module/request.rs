@@ -15,12 +15,17 @@
 
 use std::ptr::{self, NonNull};
 
-use super::children::{ChildIos, Children, Parent, Part, forward};
+use super::children::{ChildIos, Children, Parent};
 use super::context::{Fresh, Handle};
 use super::data::RequestData;
+use super::special::{
+    AbortRequest, CompareAndWriteRequest, CompareRequest, CopyRequest, RequestId, SeekRequest,
+    ZcopyEndRequest, ZcopyStartRequest,
+};
 use super::status::RequestStatus;
-use crate::bdev::{Below, Child, DescMode, IoChannel, Writable};
-use crate::error::{IoError, IoType};
+use super::view::DataView;
+use crate::bdev::IoTypes;
+use crate::error::IoType;
 use crate::thread::Home;
 use crate::units::{Blocks, Lba};
 
@@ -41,6 +46,22 @@ pub enum Request {
     Flush(RangeRequest),
     /// Abort what is outstanding.
     Reset(ResetRequest),
+    /// Compare blocks with memory.
+    Compare(CompareRequest),
+    /// Write blocks if they are what is in memory.
+    CompareAndWrite(CompareAndWriteRequest),
+    /// Copy blocks within the device.
+    Copy(CopyRequest),
+    /// Abort another request.
+    Abort(AbortRequest),
+    /// Give memory with what is in blocks.
+    ZcopyStart(ZcopyStartRequest),
+    /// Take that memory back.
+    ZcopyEnd(ZcopyEndRequest),
+    /// Find the next block that has data.
+    SeekData(SeekRequest),
+    /// Find the next block that has none.
+    SeekHole(SeekRequest),
     /// Anything else. SPDK sends only what the device said that it supports, so none comes today.
     Other(OtherRequest),
 }
@@ -49,35 +70,35 @@ pub enum Request {
 #[derive(Debug)]
 #[must_use = "a request that is dropped fails"]
 pub struct ReadRequest {
-    handle: Handle,
-    lba: Lba,
-    blocks: Blocks,
+    pub(super) handle: Handle,
+    pub(super) lba: Lba,
+    pub(super) blocks: Blocks,
 }
 
 /// A WRITE.
 #[derive(Debug)]
 #[must_use = "a request that is dropped fails"]
 pub struct WriteRequest {
-    handle: Handle,
-    lba: Lba,
-    blocks: Blocks,
+    pub(super) handle: Handle,
+    pub(super) lba: Lba,
+    pub(super) blocks: Blocks,
 }
 
 /// A request about a range of blocks, without data.
 #[derive(Debug)]
 #[must_use = "a request that is dropped fails"]
 pub struct RangeRequest {
-    handle: Handle,
-    io: IoType,
-    lba: Lba,
-    blocks: Blocks,
+    pub(super) handle: Handle,
+    pub(super) io: IoType,
+    pub(super) lba: Lba,
+    pub(super) blocks: Blocks,
 }
 
 /// A RESET: it has neither range nor data.
 #[derive(Debug)]
 #[must_use = "a request that is dropped fails"]
 pub struct ResetRequest {
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 /// A request of a type that this crate has no name for.
@@ -94,6 +115,12 @@ macro_rules! completes {
             #[inline]
             pub fn complete(self, status: impl Into<RequestStatus>) {
                 self.handle.finish(status.into());
+            }
+
+            /// Its identity, for an [`AbortRequest`].
+            #[must_use]
+            pub fn id(&self) -> RequestId {
+                self.handle.id()
             }
 
             /// Has the request wait for children, which are told to `waits`.
@@ -122,6 +149,13 @@ completes!(
     WriteRequest,
     RangeRequest,
     ResetRequest,
+    CompareRequest,
+    CompareAndWriteRequest,
+    CopyRequest,
+    AbortRequest,
+    ZcopyStartRequest,
+    ZcopyEndRequest,
+    SeekRequest,
     OtherRequest
 );
 
@@ -145,7 +179,16 @@ macro_rules! has_range {
     )*};
 }
 
-has_range!(ReadRequest, WriteRequest, RangeRequest);
+has_range!(
+    ReadRequest,
+    WriteRequest,
+    RangeRequest,
+    CompareRequest,
+    CompareAndWriteRequest,
+    CopyRequest,
+    ZcopyStartRequest,
+    ZcopyEndRequest
+);
 
 macro_rules! has_data {
     ($($request:ty),*) => {$(
@@ -155,188 +198,22 @@ macro_rules! has_data {
             pub fn data(&self) -> RequestData {
                 RequestData::new(&self.handle, 0, self.handle.context().len)
             }
+
+            /// The memory, to be looked at, and to be filled if it is that of a read.
+            pub fn view(&self) -> DataView<'_> {
+                self.handle.view()
+            }
         }
     )*};
 }
 
-has_data!(ReadRequest, WriteRequest);
-
-/// A child that does `io` on as many blocks, or bytes, as its request.
-fn child(io: IoType, lba: Lba, blocks: Blocks) -> Child {
-    Child {
-        io,
-        lba,
-        blocks,
-        other: 0,
-    }
-}
-
-impl ReadRequest {
-    /// Has `channel` read all of it, from `lba` on; `done` gets the request back at the end.
-    ///
-    /// Nothing is allocated, and no slot of the channel is used, if all is well. `done` lives in the request's driver
-    /// context, and is called once, on this thread, also with what is wrong ([`IoError`]); a panic in it fails the
-    /// request.
-    #[inline]
-    pub fn forward<M: DescMode>(
-        self,
-        channel: &IoChannel<M>,
-        lba: Lba,
-        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
-    ) {
-        let part = self.handle.context().whole();
-        let child = child(IoType::Read, lba, Blocks(0));
-        forward(self, Below::of(channel), child, part, done);
-    }
-}
-
-impl WriteRequest {
-    /// Has `channel` write all of it, from `lba` on; otherwise as [`ReadRequest::forward`].
-    #[inline]
-    pub fn forward<M: Writable>(
-        self,
-        channel: &IoChannel<M>,
-        lba: Lba,
-        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
-    ) {
-        let part = self.handle.context().whole();
-        let child = child(IoType::Write, lba, Blocks(0));
-        forward(self, Below::of(channel), child, part, done);
-    }
-}
-
-impl RangeRequest {
-    /// Has `channel` do the same from `lba` on; otherwise as [`ReadRequest::forward`].
-    #[inline]
-    pub fn forward<M: Writable>(
-        self,
-        channel: &IoChannel<M>,
-        lba: Lba,
-        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
-    ) {
-        let child = child(self.io, lba, self.blocks);
-        forward(self, Below::of(channel), child, Part::None, done);
-    }
-}
-
-impl ResetRequest {
-    /// Resets the bdev of `channel`; otherwise as [`ReadRequest::forward`].
-    pub fn forward<M: Writable>(
-        self,
-        channel: &IoChannel<M>,
-        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
-    ) {
-        let child = child(IoType::Reset, Lba(0), Blocks(0));
-        forward(self, Below::of(channel), child, Part::None, done);
-    }
-}
-
-impl<S: Children<ReadRequest>> ChildIos<ReadRequest, S> {
-    /// Has `channel` read all of the request, from `lba` on.
-    #[inline]
-    pub fn read<M: DescMode>(&self, channel: &IoChannel<M>, lba: Lba, tag: u8) {
-        let child = child(IoType::Read, lba, Blocks(0));
-        self.add(Below::of(channel), &child, self.context().whole(), tag);
-    }
-
-    /// Has `channel` read a part of the request, `blocks` blocks from its block `from` on, from `lba` on. False if the
-    /// request has not as many: nothing was submitted.
-    #[must_use = "false: there is no such part"]
-    #[inline]
-    pub fn read_part<M: DescMode>(
-        &self,
-        channel: &IoChannel<M>,
-        lba: Lba,
-        from: Blocks,
-        blocks: Blocks,
-        tag: u8,
-    ) -> bool {
-        let child = child(IoType::Read, lba, Blocks(0));
-        self.add_part(Below::of(channel), &child, from, blocks, tag)
-    }
-}
-
-impl<S: Children<WriteRequest>> ChildIos<WriteRequest, S> {
-    /// Has `channel` write all of the request, from `lba` on.
-    #[inline]
-    pub fn write<M: Writable>(&self, channel: &IoChannel<M>, lba: Lba, tag: u8) {
-        let child = child(IoType::Write, lba, Blocks(0));
-        self.add(Below::of(channel), &child, self.context().whole(), tag);
-    }
-
-    /// Has `channel` write a part of the request, `blocks` blocks from its block `from` on, from `lba` on. False if the
-    /// request has not as many: nothing was submitted.
-    #[must_use = "false: there is no such part"]
-    #[inline]
-    pub fn write_part<M: Writable>(
-        &self,
-        channel: &IoChannel<M>,
-        lba: Lba,
-        from: Blocks,
-        blocks: Blocks,
-        tag: u8,
-    ) -> bool {
-        let child = child(IoType::Write, lba, Blocks(0));
-        self.add_part(Below::of(channel), &child, from, blocks, tag)
-    }
-}
-
-/// What needs no memory of the request, whatever it is.
-impl<R: Parent, S: Children<R>> ChildIos<R, S> {
-    fn add_part(
-        &self,
-        below: Below<'_>,
-        child: &Child,
-        from: Blocks,
-        blocks: Blocks,
-        tag: u8,
-    ) -> bool {
-        let context = self.context();
-        let bytes = |blocks: Blocks| blocks.bytes(context.block_size);
-        let (Some(from), Some(len)) = (bytes(from), bytes(blocks)) else {
-            return false;
-        };
-        let fits = from
-            .0
-            .checked_add(len.0)
-            .is_some_and(|end| end <= context.len);
-        if fits {
-            let (from, len) = (from.0, len.0);
-            self.add(below, child, Part::Of { from, len }, tag);
-        }
-        fits
-    }
-
-    /// Has `channel` unmap `blocks` blocks from `lba` on.
-    pub fn unmap<M: Writable>(&self, channel: &IoChannel<M>, lba: Lba, blocks: Blocks, tag: u8) {
-        let child = child(IoType::Unmap, lba, blocks);
-        self.add(Below::of(channel), &child, Part::None, tag);
-    }
-
-    /// Has `channel` make `blocks` blocks from `lba` on read as zeroes.
-    pub fn write_zeroes<M: Writable>(
-        &self,
-        channel: &IoChannel<M>,
-        lba: Lba,
-        blocks: Blocks,
-        tag: u8,
-    ) {
-        let child = child(IoType::WriteZeroes, lba, blocks);
-        self.add(Below::of(channel), &child, Part::None, tag);
-    }
-
-    /// Has `channel` flush `blocks` blocks from `lba` on.
-    pub fn flush<M: Writable>(&self, channel: &IoChannel<M>, lba: Lba, blocks: Blocks, tag: u8) {
-        let child = child(IoType::Flush, lba, blocks);
-        self.add(Below::of(channel), &child, Part::None, tag);
-    }
-
-    /// Resets the bdev of `channel`.
-    pub fn reset<M: Writable>(&self, channel: &IoChannel<M>, tag: u8) {
-        let child = child(IoType::Reset, Lba(0), Blocks(0));
-        self.add(Below::of(channel), &child, Part::None, tag);
-    }
-}
+has_data!(
+    ReadRequest,
+    WriteRequest,
+    CompareRequest,
+    ZcopyStartRequest,
+    ZcopyEndRequest
+);
 
 impl Request {
     /// Ends the request, whatever it is.
@@ -352,6 +229,13 @@ impl Request {
                 request.handle
             }
             Self::Reset(request) => request.handle,
+            Self::Compare(request) => request.handle,
+            Self::CompareAndWrite(request) => request.handle,
+            Self::Copy(request) => request.handle,
+            Self::Abort(request) => request.handle,
+            Self::ZcopyStart(request) => request.handle,
+            Self::ZcopyEnd(request) => request.handle,
+            Self::SeekData(request) | Self::SeekHole(request) => request.handle,
             Self::Other(request) => request.handle,
         }
     }
@@ -360,8 +244,8 @@ impl Request {
     ///
     /// # Safety
     ///
-    /// As [`Handle::new`]. `raw` is what `spdk_shim_request_read` says of it, as long as its range if it is a READ or
-    /// WRITE; for a READ its memory is there.
+    /// As [`Handle::new`]. `raw` is what `spdk_shim_request_read` says of it, as long as its range if it has memory; for
+    /// a READ, or the start of a ZCOPY, its memory is there.
     #[inline]
     pub(super) unsafe fn take(
         bdev_io: NonNull<spdk_sys::spdk_bdev_io>,
@@ -372,21 +256,50 @@ impl Request {
     ) -> Self {
         let ty = io_type(raw.type_);
         let (lba, blocks) = (Lba(raw.offset_blocks), Blocks(raw.num_blocks));
-        let has_memory = matches!(ty, Some(IoType::Read | IoType::Write));
-        let fresh = Fresh {
+        let bytes = || blocks.bytes(block_size).map_or(0, |bytes| bytes.0);
+        let mut fresh = Fresh {
             home,
             iovs: raw.iovs,
-            len: if has_memory {
-                blocks.bytes(block_size).map_or(0, |bytes| bytes.0)
-            } else {
-                0
-            },
+            fused: ptr::null_mut(),
+            len: if raw.iovs.is_null() { 0 } else { bytes() },
             iovcnt: u32::try_from(raw.iovcnt).unwrap_or(0),
+            fused_count: 0,
             block_size,
             fills: ty == Some(IoType::Read),
         };
+        let Some(ty @ (IoType::Read | IoType::Write)) = ty else {
+            // SAFETY: by this function's contract.
+            let more = unsafe { read_more(bdev_io.as_ptr()) };
+            fresh.fused = more.fused_iovs;
+            fresh.fused_count = u32::try_from(more.fused_iovcnt).unwrap_or(0);
+            fresh.fills = ty == Some(IoType::ZeroCopy) && more.start;
+            // SAFETY: by this function's contract.
+            let handle = unsafe { Handle::new(bdev_io, driver_ctx, fresh) };
+            return Self::rare(handle, ty, lba, blocks, &more);
+        };
         // SAFETY: by this function's contract.
         let handle = unsafe { Handle::new(bdev_io, driver_ctx, fresh) };
+        match ty {
+            IoType::Read => Self::Read(ReadRequest {
+                handle,
+                lba,
+                blocks,
+            }),
+            _ => Self::Write(WriteRequest {
+                handle,
+                lba,
+                blocks,
+            }),
+        }
+    }
+
+    fn rare(
+        handle: Handle,
+        ty: Option<IoType>,
+        lba: Lba,
+        blocks: Blocks,
+        more: &spdk_sys::spdk_shim_request_more,
+    ) -> Self {
         let range = |handle, io| RangeRequest {
             handle,
             io,
@@ -394,37 +307,56 @@ impl Request {
             blocks,
         };
         match ty {
-            Some(IoType::Read) => Self::Read(ReadRequest {
-                handle,
-                lba,
-                blocks,
-            }),
-            Some(IoType::Write) => Self::Write(WriteRequest {
-                handle,
-                lba,
-                blocks,
-            }),
             Some(io @ IoType::Unmap) => Self::Unmap(range(handle, io)),
             Some(io @ IoType::WriteZeroes) => Self::WriteZeroes(range(handle, io)),
             Some(io @ IoType::Flush) => Self::Flush(range(handle, io)),
             Some(IoType::Reset) => Self::Reset(ResetRequest { handle }),
+            Some(IoType::Compare) => Self::Compare(CompareRequest {
+                handle,
+                lba,
+                blocks,
+            }),
+            Some(IoType::CompareAndWrite) => Self::CompareAndWrite(CompareAndWriteRequest {
+                handle,
+                lba,
+                blocks,
+            }),
+            Some(IoType::Copy) => Self::Copy(CopyRequest {
+                handle,
+                lba,
+                from: Lba(more.src_offset_blocks),
+                blocks,
+            }),
+            Some(IoType::Abort) => Self::Abort(AbortRequest {
+                handle,
+                victim: RequestId(more.victim.addr()),
+            }),
+            Some(IoType::ZeroCopy) if more.start => Self::ZcopyStart(ZcopyStartRequest {
+                handle,
+                lba,
+                blocks,
+                populate: more.populate,
+            }),
+            Some(IoType::ZeroCopy) => Self::ZcopyEnd(ZcopyEndRequest {
+                handle,
+                lba,
+                blocks,
+                commit: more.commit,
+            }),
+            Some(IoType::SeekData) => Self::SeekData(SeekRequest { handle, lba }),
+            Some(IoType::SeekHole) => Self::SeekHole(SeekRequest { handle, lba }),
             _ => Self::Other(OtherRequest { handle }),
         }
     }
 }
 
-/// SPDK's number of an I/O type; `None` for those that this crate has no name for.
+/// The I/O type with SPDK's number; `None` for those that this crate has no name for.
 #[inline]
 pub(crate) fn io_type(raw: i32) -> Option<IoType> {
-    use spdk_sys::spdk_bdev_io_type as ty;
-    match ty(raw as _) {
-        ty::SPDK_BDEV_IO_TYPE_READ => Some(IoType::Read),
-        ty::SPDK_BDEV_IO_TYPE_WRITE => Some(IoType::Write),
-        ty::SPDK_BDEV_IO_TYPE_UNMAP => Some(IoType::Unmap),
-        ty::SPDK_BDEV_IO_TYPE_WRITE_ZEROES => Some(IoType::WriteZeroes),
-        ty::SPDK_BDEV_IO_TYPE_FLUSH => Some(IoType::Flush),
-        ty::SPDK_BDEV_IO_TYPE_RESET => Some(IoType::Reset),
-        _ => None,
+    match raw {
+        1 => Some(IoType::Read),
+        2 => Some(IoType::Write),
+        other => IoTypes::find(other),
     }
 }
 
@@ -439,6 +371,7 @@ pub(crate) unsafe fn read(bdev_io: *mut spdk_sys::spdk_bdev_io) -> spdk_sys::spd
         bdev_ctxt: ptr::null_mut(),
         driver_ctx: ptr::null_mut(),
         iovs: ptr::null_mut(),
+        md_buf: ptr::null_mut(),
         offset_blocks: 0,
         num_blocks: 0,
         iovcnt: 0,
@@ -447,4 +380,20 @@ pub(crate) unsafe fn read(bdev_io: *mut spdk_sys::spdk_bdev_io) -> spdk_sys::spd
     // SAFETY: by this function's contract; the shim only reads.
     unsafe { spdk_sys::spdk_shim_request_read(bdev_io, &raw mut raw) };
     raw
+}
+
+/// What only some types have.
+///
+/// # Safety
+///
+/// As [`read`].
+#[cold]
+pub(super) unsafe fn read_more(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+) -> spdk_sys::spdk_shim_request_more {
+    // SAFETY: a struct of pointers, integers and flags, for which zeroes are valid.
+    let mut more = unsafe { std::mem::zeroed() };
+    // SAFETY: by this function's contract; the shim only reads.
+    unsafe { spdk_sys::spdk_shim_request_read_more(bdev_io, &raw mut more) };
+    more
 }

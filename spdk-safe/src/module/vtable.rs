@@ -11,7 +11,7 @@ use std::rc::Rc;
 use super::BlockDevice;
 use super::data::pieces;
 use super::register::Node;
-use super::request::{Request, io_type, read};
+use super::request::{Request, io_type, read, read_more};
 use crate::error::IoType;
 use crate::inside;
 use crate::panic::contain;
@@ -211,7 +211,8 @@ unsafe extern "C" fn submit_request_callback<D: BlockDevice>(
 ) {
     // SAFETY: by this function's contract.
     let raw = unsafe { read(bdev_io) };
-    if io_type(raw.type_) == Some(IoType::Read) {
+    // SAFETY: by this function's contract.
+    if unsafe { wants_memory(bdev_io, &raw) } {
         // SAFETY: by this function's contract.
         let node = unsafe { context::<D>(ch) }.node();
         // SAFETY: a READ that was submitted has `iovcnt` entries, or none.
@@ -222,6 +223,24 @@ unsafe extern "C" fn submit_request_callback<D: BlockDevice>(
     }
     // SAFETY: by this function's contract.
     unsafe { dispatch::<D>(ch, bdev_io, &raw) };
+}
+
+/// Whether it is a READ, or like one: the start of a ZCOPY.
+///
+/// # Safety
+///
+/// As [`submit_request_callback`].
+#[inline]
+unsafe fn wants_memory(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    raw: &spdk_sys::spdk_shim_request,
+) -> bool {
+    match io_type(raw.type_) {
+        Some(IoType::Read) => true,
+        // SAFETY: by this function's contract.
+        Some(IoType::ZeroCopy) => unsafe { read_more(bdev_io) }.start,
+        _ => false,
+    }
 }
 
 /// Whether the caller of a READ brought memory, aligned to `align` (M-33).
@@ -289,10 +308,12 @@ unsafe fn dispatch<D: BlockDevice>(
     // SAFETY: by this function's contract.
     let context = unsafe { context::<D>(ch) };
     let block_size = context.node().block_size();
+    // SAFETY: by this function's contract.
+    let fits = unsafe { fits(bdev_io, raw, block_size) };
     let (Some(io), Some(driver_ctx), true) = (
         NonNull::new(bdev_io),
         NonNull::new(raw.driver_ctx.cast::<u8>()),
-        fits(raw, block_size),
+        fits,
     ) else {
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(bdev_io) };
@@ -317,16 +338,48 @@ unsafe fn dispatch<D: BlockDevice>(
 }
 
 /// Whether the memory of a request is as long as its range: the bdev layer does not check it (B-41).
-fn fits(raw: &spdk_sys::spdk_shim_request, block_size: u32) -> bool {
-    if !matches!(io_type(raw.type_), Some(IoType::Read | IoType::Write)) {
+///
+/// # Safety
+///
+/// As [`submit_request_callback`]; `raw` is what the request says of itself.
+#[inline]
+unsafe fn fits(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    raw: &spdk_sys::spdk_shim_request,
+    block_size: u32,
+) -> bool {
+    use IoType::{Compare, CompareAndWrite, Read, Write, ZeroCopy};
+    let ty = io_type(raw.type_);
+    if !matches!(
+        ty,
+        Some(Read | Write | Compare | CompareAndWrite | ZeroCopy)
+    ) {
         return true;
     }
-    // SAFETY: a READ or WRITE that was submitted and not completed has `iovcnt` entries, and is ours to look at.
-    let iovs = unsafe { pieces(raw.iovs, usize::try_from(raw.iovcnt).unwrap_or(0)) };
-    let len = iovs
-        .iter()
-        .fold(0_u64, |sum, iov| sum.saturating_add(iov.iov_len as u64));
-    Blocks(raw.num_blocks).bytes(block_size) == Some(Bytes(len))
+    let want = Blocks(raw.num_blocks).bytes(block_size);
+    // SAFETY: what was submitted and not completed has `iovcnt` entries.
+    let len = unsafe { sum(raw.iovs, raw.iovcnt) };
+    if ty != Some(CompareAndWrite) {
+        return want == Some(len);
+    }
+    // SAFETY: by this function's contract.
+    let more = unsafe { read_more(bdev_io) };
+    // SAFETY: as above.
+    let fused = unsafe { sum(more.fused_iovs, more.fused_iovcnt) };
+    want == Some(len) && want == Some(fused)
+}
+
+/// How many bytes there are.
+///
+/// # Safety
+///
+/// `iovs` is null or has `count` entries, which nobody changes meanwhile.
+#[inline]
+unsafe fn sum(iovs: *const libc::iovec, count: c_int) -> Bytes {
+    // SAFETY: by this function's contract.
+    let iovs = unsafe { pieces(iovs, usize::try_from(count).unwrap_or(0)) };
+    let add = |sum: u64, iov: &libc::iovec| sum.saturating_add(iov.iov_len as u64);
+    Bytes(iovs.iter().fold(0, add))
 }
 
 /// # Safety

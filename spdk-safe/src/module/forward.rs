@@ -1,0 +1,208 @@
+//! The whole of a request, done by one I/O below.
+
+use super::children::{Part, forward};
+use super::request::{RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
+use super::special::{CompareRequest, CopyRequest, ZcopyEndRequest, ZcopyStartRequest};
+use crate::bdev::{Below, Child, DescMode, IoChannel, Writable};
+use crate::error::{IoError, IoType};
+use crate::units::{Blocks, Lba};
+
+/// A child that does `io` on as many blocks, or bytes, as its request.
+pub(super) fn child(io: IoType, lba: Lba, blocks: Blocks) -> Child {
+    Child {
+        io,
+        lba,
+        blocks,
+        other: 0,
+    }
+}
+
+impl ReadRequest {
+    /// Has `channel` read all of it, from `lba` on; `done` gets the request back at the end.
+    ///
+    /// Nothing is allocated, and no slot of the channel is used, if all is well. `done` lives in the request's driver
+    /// context, and is called once, on this thread, also with what is wrong ([`IoError`]); a panic in it fails the
+    /// request.
+    #[inline]
+    pub fn forward<M: DescMode>(
+        self,
+        channel: &IoChannel<M>,
+        lba: Lba,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let part = self.handle.context().whole();
+        let child = child(IoType::Read, lba, Blocks(0));
+        forward(self, Below::of(channel), child, part, done);
+    }
+}
+
+impl WriteRequest {
+    /// Has `channel` write all of it, from `lba` on; otherwise as [`ReadRequest::forward`].
+    #[inline]
+    pub fn forward<M: Writable>(
+        self,
+        channel: &IoChannel<M>,
+        lba: Lba,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let part = self.handle.context().whole();
+        let child = child(IoType::Write, lba, Blocks(0));
+        forward(self, Below::of(channel), child, part, done);
+    }
+}
+
+impl RangeRequest {
+    /// Has `channel` do the same from `lba` on; otherwise as [`ReadRequest::forward`].
+    #[inline]
+    pub fn forward<M: Writable>(
+        self,
+        channel: &IoChannel<M>,
+        lba: Lba,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let child = child(self.io, lba, self.blocks);
+        forward(self, Below::of(channel), child, Part::None, done);
+    }
+}
+
+impl ResetRequest {
+    /// Resets the bdev of `channel`; otherwise as [`ReadRequest::forward`].
+    pub fn forward<M: Writable>(
+        self,
+        channel: &IoChannel<M>,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let child = child(IoType::Reset, Lba(0), Blocks(0));
+        forward(self, Below::of(channel), child, Part::None, done);
+    }
+}
+
+impl CompareRequest {
+    /// Has `channel` compare all of it, from `lba` on; otherwise as [`ReadRequest::forward`], but always with a slot.
+    pub fn forward<M: DescMode>(
+        self,
+        channel: &IoChannel<M>,
+        lba: Lba,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let part = self.handle.context().whole();
+        let child = child(IoType::Compare, lba, Blocks(0));
+        forward(self, Below::of(channel), child, part, done);
+    }
+}
+
+impl CopyRequest {
+    /// Has `channel` copy as many blocks from `from` to `lba`; otherwise as [`ReadRequest::forward`], but always with a
+    /// slot.
+    pub fn forward<M: Writable>(
+        self,
+        channel: &IoChannel<M>,
+        lba: Lba,
+        from: Lba,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let child = Child {
+            other: from.0,
+            ..child(IoType::Copy, lba, self.blocks)
+        };
+        forward(self, Below::of(channel), child, Part::None, done);
+    }
+}
+
+impl ZcopyStartRequest {
+    /// Has `channel` read into the memory, from `lba` on; otherwise as [`ReadRequest::forward`].
+    pub fn forward<M: DescMode>(
+        self,
+        channel: &IoChannel<M>,
+        lba: Lba,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let part = self.handle.context().whole();
+        let child = child(IoType::Read, lba, Blocks(0));
+        forward(self, Below::of(channel), child, part, done);
+    }
+}
+
+impl ZcopyEndRequest {
+    /// Has `channel` write the memory, from `lba` on; otherwise as [`ReadRequest::forward`].
+    pub fn forward<M: Writable>(
+        self,
+        channel: &IoChannel<M>,
+        lba: Lba,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let part = self.handle.context().whole();
+        let child = child(IoType::Write, lba, Blocks(0));
+        forward(self, Below::of(channel), child, part, done);
+    }
+}
+
+impl Request {
+    /// Has `channel` do the same, at the same blocks; otherwise as [`ReadRequest::forward`].
+    ///
+    /// Not for what has nothing below it that does the same: a seek, an abort and a compare-and-write come back at once,
+    /// with [`IoError::Unsupported`].
+    #[inline]
+    pub fn forward<M: Writable>(
+        self,
+        channel: &IoChannel<M>,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        match self {
+            Self::Read(request) => {
+                let lba = request.lba;
+                request.forward(channel, lba, |request, result| {
+                    done(Self::Read(request), result);
+                });
+            }
+            Self::Write(request) => {
+                let lba = request.lba;
+                request.forward(channel, lba, |request, result| {
+                    done(Self::Write(request), result);
+                });
+            }
+            other => other.forward_rarely(channel, done),
+        }
+    }
+
+    #[cold]
+    fn forward_rarely<M: Writable>(
+        self,
+        channel: &IoChannel<M>,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        macro_rules! forward {
+            ($kind:ident, $request:ident $(, $at:ident)*) => {{
+                $(let $at = $request.$at;)*
+                $request.forward(channel, $($at,)* |request, result| {
+                    done(Self::$kind(request), result);
+                });
+            }};
+        }
+        match self {
+            Self::Unmap(r) => forward!(Unmap, r, lba),
+            Self::WriteZeroes(r) => forward!(WriteZeroes, r, lba),
+            Self::Flush(r) => forward!(Flush, r, lba),
+            Self::Reset(r) => forward!(Reset, r),
+            Self::Compare(r) => forward!(Compare, r, lba),
+            Self::Copy(r) => forward!(Copy, r, lba, from),
+            Self::ZcopyStart(r) if r.populate => forward!(ZcopyStart, r, lba),
+            Self::ZcopyEnd(r) if r.commit => forward!(ZcopyEnd, r, lba),
+            // There is nothing to be done.
+            this @ (Self::ZcopyStart(_) | Self::ZcopyEnd(_)) => done(this, Ok(())),
+            other => {
+                let io = other.io_type();
+                done(other, Err(IoError::Unsupported { io }));
+            }
+        }
+    }
+
+    fn io_type(&self) -> IoType {
+        match self {
+            Self::Abort(_) => IoType::Abort,
+            Self::SeekHole(_) => IoType::SeekHole,
+            Self::SeekData(_) => IoType::SeekData,
+            _ => IoType::CompareAndWrite,
+        }
+    }
+}
