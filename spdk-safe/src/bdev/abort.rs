@@ -137,7 +137,7 @@ impl BatchCore {
         if members.len() == members.capacity() {
             members.retain(is_alive);
         }
-        members.push((slot, op.generation()));
+        members.push((slot, op.watch()));
     }
 }
 

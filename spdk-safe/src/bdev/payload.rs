@@ -8,9 +8,9 @@ use std::marker::PhantomData;
 use std::mem::{MaybeUninit, align_of, size_of};
 
 /// Bytes that fit in a slot.
-const INLINE: usize = 64;
+const INLINE: usize = 112;
 
-type Space = MaybeUninit<[u128; INLINE / size_of::<u128>()]>;
+type Space = MaybeUninit<[u64; INLINE / size_of::<u64>()]>;
 
 /// A type that a payload can be.
 pub(super) trait Hold: Sized + 'static {
@@ -25,6 +25,7 @@ pub(super) trait Hold: Sized + 'static {
 /// # Invariants
 ///
 /// While `held` is there, `space` holds an initialised value of its type, or a pointer from `Box::into_raw` to one.
+#[repr(C)] // small values lie beside `held`
 pub(super) struct Payload {
     held: Cell<Option<&'static Held>>,
     space: UnsafeCell<Space>,

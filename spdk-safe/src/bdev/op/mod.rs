@@ -34,8 +34,8 @@ use crate::error::{IoError, IoType};
 use crate::panic::contain;
 use crate::units::{Blocks, Lba};
 
+use submit::{DoneCallback, io_done_callback, start_other, submit_plain};
 pub(super) use submit::{resubmit, status_of};
-use submit::{start_other, submit_plain};
 
 /// What is asked of a channel, beside the data.
 #[derive(Debug, Clone, Copy)]
@@ -89,11 +89,15 @@ enum Phase {
 /// Tells the callback of a slot that is done; see `then` and `repeat`.
 type CallThen = unsafe fn(NonNull<Op>);
 
+/// Its fields lie in the order in which an I/O needs them: the first two lines of the cache are all that a plain read or
+/// write touches. At large queue depths what it touches is not in the first-level cache any more, since the data was.
+///
 /// # Invariants
 ///
 /// - While `phase` is `Submitted`, SPDK has a pointer to the slot, and `iovs` is not touched by us; while it is
 ///   `Waiting`, the slot is in one of the [`WaitQueues`](super::wait::WaitQueues) of its thread.
 /// - `channel` is null while `phase` is `Idle`, and else the core that the slot belongs to, with a strong count of it.
+#[repr(C, align(64))]
 pub(super) struct Op {
     phase: Cell<Phase>,
     /// The future is gone: nobody wants the result.
@@ -105,25 +109,31 @@ pub(super) struct Op {
     io: Cell<IoType>,
     /// As many blocks as the data has.
     is_data: Cell<bool>,
+    /// Of a loop: SPDK is being given its next I/O.
+    launching: Cell<bool>,
+    /// Somebody remembers this use of the slot.
+    watched: Cell<bool>,
     channel: Cell<*const ChannelCore>,
+    /// The memory, if it is in one piece and there is no metadata; else it is in `iovs`.
+    only: Cell<*mut c_void>,
     lba: Cell<Lba>,
     /// From its start on those that it is about.
     blocks: Cell<Blocks>,
-    /// See [`Ask`].
-    other: Cell<u64>,
-    /// See [`Ask`].
-    victim: Cell<*mut c_void>,
-    /// The memory, if it is in one piece and there is no metadata; else it is in `iovs`.
-    only: Cell<*mut c_void>,
     waker: Cell<Option<Waker>>,
+    /// The next idle slot of the channel.
+    pub(super) next: Cell<Option<NonNull<Self>>>,
+
     /// Told of its end instead of a waker: the callback is in the payload.
     then: Cell<Option<CallThen>>,
-    /// Of a loop: SPDK is being given its next I/O.
-    launching: Cell<bool>,
     payload: Payload,
-    error: Cell<Option<IoError>>,
-    /// Counts how often the slot was used.
+
+    /// Counts how often a use of the slot that was watched has ended.
     generation: Cell<u64>,
+    /// See [`Ask`]; not set for reads and writes.
+    other: Cell<u64>,
+    /// As `other`.
+    victim: Cell<*mut c_void>,
+    error: Cell<Option<IoError>>,
     /// Where the second list of pieces begins.
     second: Cell<usize>,
     metadata: Cell<*mut c_void>,
@@ -133,9 +143,10 @@ pub(super) struct Op {
     kept: Cell<Option<Rc<zcopy::RegionCore>>>,
     /// Ours alone, since some modules change it in place while the I/O runs (B-41). Keeps its capacity.
     iovs: UnsafeCell<Vec<libc::iovec>>,
-    /// The next idle slot of the channel.
-    pub(super) next: Cell<Option<NonNull<Self>>>,
 }
+
+// What is on the path of each I/O: flags and numbers in the first line, the data and its callback in the second.
+const _: () = assert!(std::mem::offset_of!(Op, then) == 64);
 
 impl Op {
     pub(super) fn new() -> Self {
@@ -146,24 +157,25 @@ impl Op {
             failed: Cell::new(false),
             io: Cell::new(IoType::Read),
             is_data: Cell::new(true),
+            launching: Cell::new(false),
+            watched: Cell::new(false),
             channel: Cell::new(ptr::null()),
+            only: Cell::new(ptr::null_mut()),
             lba: Cell::new(Lba(0)),
             blocks: Cell::new(Blocks(0)),
+            waker: Cell::new(None),
+            next: Cell::new(None),
+            then: Cell::new(None),
+            payload: Payload::new(),
+            generation: Cell::new(0),
             other: Cell::new(0),
             victim: Cell::new(ptr::null_mut()),
-            only: Cell::new(ptr::null_mut()),
-            waker: Cell::new(None),
-            then: Cell::new(None),
-            launching: Cell::new(false),
-            payload: Payload::new(),
             error: Cell::new(None),
-            generation: Cell::new(0),
             second: Cell::new(0),
             metadata: Cell::new(ptr::null_mut()),
             found: Cell::new(0),
             kept: Cell::new(None),
             iovs: UnsafeCell::new(Vec::new()),
-            next: Cell::new(None),
         }
     }
 
@@ -203,7 +215,21 @@ impl Op {
         self.error.take()
     }
 
-    /// It ended well: a read has filled its memory.
+    /// It ended well: a read of a `C` has filled its memory.
+    ///
+    /// # Safety
+    ///
+    /// A `C` is in the payload; SPDK has let go of its memory, and nobody else uses it.
+    #[inline(always)] // nothing, for most types
+    unsafe fn filled<C: Data>(&self) {
+        if C::WANTS_FILLED && self.io.get() == IoType::Read {
+            // SAFETY: by this function's contract.
+            let data = unsafe { self.payload.get::<C>() };
+            contain("what an I/O owns", || Hold::filled(data));
+        }
+    }
+
+    /// The same, whatever it is.
     #[inline]
     fn payload_filled(&self) {
         if self.io.get() == IoType::Read && self.payload.wants_filled() {
@@ -247,9 +273,22 @@ impl Op {
         self.kept.take()
     }
 
-    /// How often the slot was used; tells the operation that uses it now from others.
+    /// Tells the operation that uses the slot from others, if it is watched.
     pub(super) fn generation(&self) -> u64 {
         self.generation.get()
+    }
+
+    /// The same, for who will compare it later: from now on it is watched.
+    pub(super) fn watch(&self) -> u64 {
+        self.watched.set(true);
+        self.generation.get()
+    }
+
+    /// A use of the slot ends that somebody remembers.
+    #[cold]
+    fn end_watch(&self) {
+        self.watched.set(false);
+        self.generation.set(self.generation.get() + 1);
     }
 
     /// Whether nothing was started yet.
@@ -273,6 +312,12 @@ impl Op {
     /// Whether SPDK has it.
     pub(super) fn is_submitted(&self) -> bool {
         self.phase.get() == Phase::Submitted
+    }
+
+    /// Whether the future is gone, or the channel is to be put.
+    #[inline]
+    fn is_let_go(&self, channel: &ChannelCore) -> bool {
+        self.detached.get() || channel.is_revoked()
     }
 
     /// Marks an operation that waits as given up; false if it does not wait.
@@ -324,10 +369,11 @@ impl<C: IoData> Flight<C> {
         op.lba.set(ask.lba);
         op.blocks.set(ask.blocks);
         op.is_data.set(ask.is_data);
-        op.other.set(ask.other);
-        op.victim.set(ask.victim);
+        if !matches!(ask.io, IoType::Read | IoType::Write) {
+            op.other.set(ask.other);
+            op.victim.set(ask.victim);
+        }
         op.then.set(None);
-        op.generation.set(op.generation.get() + 1);
         // INVARIANT: the slot has a count of its own.
         op.channel.set(Rc::into_raw(Rc::clone(channel)));
         op.phase.set(Phase::New);
@@ -343,7 +389,7 @@ impl<C: IoData> Flight<C> {
     pub(super) fn poll(&self, waker: &Waker) -> bool {
         let op = self.op();
         if op.phase.get() == Phase::New {
-            self.start();
+            self.start(io_done_callback);
         }
         if op.phase.get() == Phase::Done {
             return true;
@@ -361,9 +407,9 @@ impl<C: IoData> Flight<C> {
         false
     }
 
-    /// Checks what is asked and submits it. What fails is done at once.
+    /// Checks what is asked and submits it; SPDK calls `done` at the end of what is plain. What fails is done at once.
     #[inline]
-    fn start(&self) {
+    fn start(&self, done: DoneCallback) {
         let op = self.op();
         // SAFETY: by the type invariant the slot has a count of it.
         let channel = unsafe { &*op.channel.get() };
@@ -374,7 +420,7 @@ impl<C: IoData> Flight<C> {
         op.aborted.set(false);
         // SAFETY: by the type invariant a `C` is there; SPDK does not have its memory yet, and nobody else uses it.
         let data = unsafe { op.payload.get::<C>() };
-        let is_plain = submit_plain(self.slot, op, channel, data.only(op.io.get()));
+        let is_plain = submit_plain(self.slot, op, channel, data.only(op.io.get()), done);
         if !is_plain {
             // SAFETY: the slot is new, so SPDK has no pointer to the array.
             let iovs = unsafe { &mut *op.iovs.get() };
@@ -492,6 +538,9 @@ fn release(slot: NonNull<Op>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
     op.phase.set(Phase::Idle);
+    if op.watched.get() {
+        op.end_watch();
+    }
     // SAFETY: by the type invariant the slot has a count, which is handed to this `Rc`.
     let channel = unsafe { Rc::from_raw(op.channel.replace(ptr::null())) };
     channel.give_op(slot);

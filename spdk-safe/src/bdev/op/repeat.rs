@@ -10,8 +10,10 @@
 //!
 //! Between two I/Os nothing is taken, given back, moved or woken, which is what makes it as fast as a loop in C.
 
+use std::ffi::c_void;
 use std::ptr::NonNull;
 
+use super::submit::complete;
 use super::{Flight, Op, Phase, recycle, start_other, submit_plain};
 use crate::bdev::buf::IoBuf;
 use crate::bdev::data::sealed::Data;
@@ -36,7 +38,27 @@ impl<B: IoBuf, F: Step<B> + 'static> Flight<Repeat<B, F>> {
     }
 }
 
-/// An I/O of the loop is over.
+/// As `io_done_callback`, for a loop whose step it knows.
+///
+/// # Safety
+///
+/// As `io_done_callback`, for a slot with a `Repeat<B, F>` in its payload.
+unsafe extern "C" fn loop_done_callback<B: IoBuf, F: Step<B> + 'static>(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    arg: *mut c_void,
+) {
+    // If SPDK completed it within the call (B-71), who launched it goes on.
+    let is_usual = |op: &Op| !op.launching.get();
+    // SAFETY: by this function's contract; nobody uses it in flight.
+    let filled = |op: &Op| unsafe { op.filled::<Repeat<B, F>>() };
+    // SAFETY: by this function's contract; it was not let go of.
+    let then = |slot, _: &Op| unsafe { step::<B, F>(slot) };
+    // SAFETY: by this function's contract.
+    unsafe { complete(bdev_io, success, arg, is_usual, filled, then) };
+}
+
+/// An I/O of the loop is over, which took the long way.
 ///
 /// # Safety
 ///
@@ -108,7 +130,8 @@ unsafe fn go_on<B: IoBuf, F: Step<B> + 'static>(
     op.launching.set(true);
     // SAFETY: by this function's contract.
     let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
-    let is_plain = submit_plain(slot, op, channel, repeat.only(op.io.get()));
+    let only = repeat.only(op.io.get());
+    let is_plain = submit_plain(slot, op, channel, only, loop_done_callback::<B, F>);
     if !is_plain {
         if channel.raw().is_none() {
             op.launching.set(false);

@@ -41,14 +41,18 @@ pub(super) fn start_other(
     Ok(())
 }
 
-/// Gives a read or write of the one piece of memory `only` to SPDK. False if there is more to it, or something wrong
-/// about it: then nothing was done.
+/// What SPDK calls at the end of an I/O.
+pub(super) type DoneCallback = unsafe extern "C" fn(*mut spdk_sys::spdk_bdev_io, bool, *mut c_void);
+
+/// Gives a read or write of the one piece of memory `only` to SPDK, which calls `done` at its end. False if there is
+/// more to it, or something wrong about it: then nothing was done.
 #[inline(always)] // on the path of each I/O
 pub(super) fn submit_plain(
     slot: NonNull<Op>,
     op: &Op,
     channel: &ChannelCore,
     only: Option<(*mut u8, usize)>,
+    done: DoneCallback,
 ) -> bool {
     let (Some((base, len)), Some((raw, desc)), io) = (only, channel.raw(), op.io.get()) else {
         return false;
@@ -63,7 +67,7 @@ pub(super) fn submit_plain(
     channel.begin_io();
     // Set first: some errors complete inside the call (B-71).
     op.phase.set(Phase::Submitted);
-    let done = Some(io_done_callback as unsafe extern "C" fn(_, _, _));
+    let done = Some(done);
     let arg = slot.as_ptr().cast::<c_void>();
     calls::count(Call::Submit);
     let rc = match io {
@@ -244,7 +248,7 @@ pub(in crate::bdev) fn resubmit(slot: NonNull<Op>) -> bool {
 
 /// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more. Somebody's code runs in
 /// here, contained, and last.
-#[inline]
+#[cold]
 fn finish(slot: NonNull<Op>, error: Option<IoError>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
@@ -255,14 +259,22 @@ fn finish(slot: NonNull<Op>, error: Option<IoError>) {
     op.phase.set(Phase::Done);
     // SAFETY: by the type invariant.
     let channel = unsafe { &*op.channel.get() };
-    if op.detached.get() || channel.is_revoked() {
+    if op.is_let_go(channel) {
         return finish_rarely(slot);
     }
     channel.end_io();
     if let Some(then) = op.then.take() {
         // SAFETY: done, and nobody's: it belongs to the callback, whose payload this is.
         unsafe { then(slot) };
-    } else if let Some(waker) = op.waker.take() {
+    } else {
+        wake(op);
+    }
+}
+
+/// Tells the future of an operation that is done. The slot may be gone afterwards.
+#[inline]
+fn wake(op: &Op) {
+    if let Some(waker) = op.waker.take() {
         // It may run the task on the spot, which may start the next operation.
         contain("a waker", || waker.wake());
     }
@@ -299,22 +311,49 @@ fn finish_rarely(slot: NonNull<Op>) {
 ///
 /// SPDK calls this exactly once for each submission that returned 0, on the channel's thread (B-70), with the slot
 /// that it was submitted with.
-unsafe extern "C" fn io_done_callback(
+pub(super) unsafe extern "C" fn io_done_callback(
     bdev_io: *mut spdk_sys::spdk_bdev_io,
     success: bool,
     arg: *mut c_void,
+) {
+    let is_usual = |op: &Op| !op.only.get().is_null() && op.then.get().is_none();
+    // SAFETY: by this function's contract.
+    unsafe {
+        complete(
+            bdev_io,
+            success,
+            arg,
+            is_usual,
+            Op::payload_filled,
+            |_, op| wake(op),
+        );
+    }
+}
+
+/// The completion of an I/O. If it is a plain read or write that ended well, and `is_usual` says so, its data is told by
+/// `filled`, and `then` goes on with it; the long way is [`finish`]'s.
+///
+/// # Safety
+///
+/// As [`io_done_callback`].
+#[inline(always)] // on the path of each I/O
+pub(super) unsafe fn complete(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    arg: *mut c_void,
+    is_usual: impl FnOnce(&Op) -> bool,
+    filled: impl FnOnce(&Op),
+    then: impl FnOnce(NonNull<Op>, &Op),
 ) {
     let _inside = inside::enter();
     // SAFETY: by this function's contract.
     let slot = unsafe { NonNull::new_unchecked(arg.cast::<Op>()) };
     // SAFETY: the slot was submitted, so it is not idle.
     let op = unsafe { slot.as_ref() };
-    // SAFETY: so it has a count of its channel, whose home never changes.
-    if !unsafe { &*op.channel.get() }.home.is_this_os_thread() {
-        // SAFETY: by this function's contract.
-        return unsafe { done_elsewhere(bdev_io) };
-    }
-    if !success || op.only.get().is_null() {
+    // SAFETY: so it has a count of its channel.
+    let channel = unsafe { &*op.channel.get() };
+    // The home never changes, so it may be looked at on any OS thread; the rest only on its own.
+    if !success || !channel.home.is_this_os_thread() || !is_usual(op) {
         // SAFETY: by this function's contract.
         return unsafe { done_otherwise(bdev_io, success, slot) };
     }
@@ -322,10 +361,17 @@ unsafe extern "C" fn io_done_callback(
     // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters (B-62): nothing
     // is borrowed here.
     unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
-    finish(slot, None);
+    // In flight as yet: its future leaves it alone.
+    filled(op);
+    op.phase.set(Phase::Done);
+    if op.is_let_go(channel) {
+        return finish_rarely(slot);
+    }
+    channel.end_io();
+    then(slot, op);
 }
 
-/// The completion of what failed, or is no plain read or write.
+/// The completion of what failed, is no plain read or write, or ends on the wrong OS thread.
 ///
 /// # Safety
 ///
@@ -334,6 +380,11 @@ unsafe extern "C" fn io_done_callback(
 unsafe fn done_otherwise(bdev_io: *mut spdk_sys::spdk_bdev_io, success: bool, slot: NonNull<Op>) {
     // SAFETY: the slot was submitted, so it is not idle.
     let op = unsafe { slot.as_ref() };
+    // SAFETY: so it has a count of its channel, whose home never changes.
+    if !unsafe { &*op.channel.get() }.home.is_this_os_thread() {
+        // SAFETY: by this function's contract.
+        return unsafe { done_elsewhere(bdev_io) };
+    }
     let mut error = None;
     if !success {
         // SAFETY: the I/O is completed and not freed yet.

@@ -1,8 +1,10 @@
 //! Operations that tell a callback of their end.
 
+use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::submit::complete;
 use super::{Flight, Op, Phase};
 use crate::bdev::buf::IoBuf;
 use crate::bdev::data::Then;
@@ -17,7 +19,7 @@ impl<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static> Flight<Then<B, F>> {
     /// What was found before SPDK had it, or while SPDK took it: the callback is not called.
     #[inline]
     pub(in crate::bdev) fn start_then(self) -> Result<(), (IoError, B)> {
-        self.start();
+        self.start(then_done_callback::<B, F>);
         let op = self.op();
         if op.phase.get() == Phase::Done {
             return self.done_at_once();
@@ -44,11 +46,33 @@ impl<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static> Flight<Then<B, F>> {
     }
 }
 
+/// As `io_done_callback`, for an operation whose callback it knows: told at once, if it has been set.
+///
+/// # Safety
+///
+/// As `io_done_callback`, for a slot with a `Then<B, F>` in its payload.
+unsafe extern "C" fn then_done_callback<B: IoBuf, F>(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    arg: *mut c_void,
+) where
+    F: FnOnce(Result<(), IoError>, B) + 'static,
+{
+    let is_usual = |op: &Op| op.then.get().is_some();
+    // SAFETY: by this function's contract; it is the callback's alone.
+    let filled = |op: &Op| unsafe { op.filled::<Then<B, F>>() };
+    // SAFETY: done, and nobody's: it belongs to the callback.
+    let then = |slot, _: &Op| unsafe { call_then::<B, F>(slot) };
+    // SAFETY: by this function's contract.
+    unsafe { complete(bdev_io, success, arg, is_usual, filled, then) };
+}
+
 /// Tells the callback of an operation that is done.
 ///
 /// # Safety
 ///
 /// The slot is done and nobody's, with a `Then<B, F>` in its payload.
+#[inline]
 unsafe fn call_then<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static>(slot: NonNull<Op>) {
     let flight = Flight::<Then<B, F>> {
         slot,
