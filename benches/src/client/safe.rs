@@ -35,11 +35,13 @@ struct Run {
 }
 
 impl Run {
+    #[inline] // as in C
     fn next(&self) -> Option<Lba> {
         self.left.set(self.left.get().checked_sub(1)?);
         Some(Lba(self.next_place() * self.io_blocks))
     }
 
+    #[inline] // as in C
     fn next_place(&self) -> u64 {
         if self.is_random {
             let mut x = self.random.get();
@@ -58,6 +60,7 @@ impl Run {
         place
     }
 
+    #[inline] // as in C
     fn count(&self, is_ok: bool) {
         self.completed.set(self.completed.get() + 1);
         if !is_ok {

@@ -171,6 +171,11 @@ impl Drop for Attachment {
 /// The poller that drives `attachment`, on the current SPDK thread.
 fn poller(attachment: &Rc<Attachment>) -> Result<Poller, ThreadError> {
     let weak = Rc::downgrade(attachment);
+    let executor = attachment
+        .executor
+        .borrow()
+        .as_ref()
+        .map_or_else(Weak::new, Rc::downgrade);
     let home = here();
     let (mut moved, mut passes) = (false, 0_u32);
     Poller::register(None, move || {
@@ -182,16 +187,15 @@ fn poller(attachment: &Rc<Attachment>) -> Result<Poller, ThreadError> {
             }
             return PollerStatus::Idle;
         }
-        let attachment = weak.upgrade();
         passes = passes.wrapping_add(1);
         if passes % LOOK_EVERY == 0 && is_exiting() {
-            if let Some(attachment) = attachment {
+            if let Some(attachment) = weak.upgrade() {
                 attachment.detach();
             }
             return PollerStatus::Busy;
         }
-        let executor = attachment.and_then(|attachment| attachment.executor.borrow().clone());
-        match executor {
+        // Gone once it is detached. Counted, since a task may detach it.
+        match executor.upgrade() {
             Some(executor) if executor.poll(BUDGET).is_busy() => PollerStatus::Busy,
             _ => PollerStatus::Idle,
         }

@@ -63,7 +63,7 @@ impl ChannelLink {
 /// # Invariants
 ///
 /// - While `raw` is not null it is a channel of `home` for `desc`, whose descriptor `raw_desc` is open: the link `id`
-///   is listed in `desc`.
+///   is listed in `desc`. It is not null before `revoked` is set.
 /// - Every slot of the list `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
 /// - Every other slot holds a strong count of this core.
 pub(super) struct ChannelCore {
@@ -166,14 +166,15 @@ impl ChannelCore {
     }
 
     /// The raw channel and descriptor, for a submission on the home thread; `None` once it was put, or is to be.
+    #[inline]
     pub(super) fn raw(
         &self,
     ) -> Option<(
         *mut spdk_sys::spdk_io_channel,
         *mut spdk_sys::spdk_bdev_desc,
     )> {
-        let raw = self.raw.get();
-        (!raw.is_null() && !self.revoked.get()).then_some((raw, self.raw_desc.as_ptr()))
+        // By the type invariant that is not null.
+        (!self.revoked.get()).then_some((self.raw.get(), self.raw_desc.as_ptr()))
     }
 
     /// Whether the home thread is current.
@@ -244,6 +245,7 @@ impl ChannelCore {
         if self.outstanding.get() != 0 {
             return;
         }
+        // INVARIANT: it was revoked.
         let raw = self.raw.replace(ptr::null_mut());
         if raw.is_null() {
             return;

@@ -92,13 +92,21 @@ impl<C: IoData, R: Outcome> Future for Io<C, R> {
             return Poll::Pending;
         }
         match self.flight.take() {
+            // Each on its own, so that no room for an error is moved where there is none.
+            Some(flight) if flight.op().has_failed() => Poll::Ready(failed(flight)),
             Some(flight) => {
-                let (result, data) = flight.finish();
-                Poll::Ready(data.give_back(result))
+                let (found, data) = flight.finish_well();
+                Poll::Ready(data.give_back(Ok(found)))
             }
             None => Poll::Pending,
         }
     }
+}
+
+#[cold]
+fn failed<C: IoData, R: Outcome>(flight: Flight<C>) -> C::Output<R> {
+    let (result, data) = flight.finish();
+    data.give_back(result)
 }
 
 /// It is not pinned: what SPDK points to lies elsewhere.

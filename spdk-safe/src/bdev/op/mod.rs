@@ -196,6 +196,12 @@ impl Op {
         }
     }
 
+    /// Whether it is done, and did not end well.
+    #[inline]
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
     fn set_error(&self, error: IoError) {
         self.error.set(Some(error));
         self.failed.set(true);
@@ -433,19 +439,32 @@ impl<C: IoData> Flight<C> {
     }
 
     /// The result and the data of an operation that is done.
-    #[inline]
     pub(super) fn finish<R: Outcome>(self) -> (Result<R, IoError>, C) {
-        let op = self.op();
-        let result = match op.take_error() {
-            None => Ok(R::of(Ended(op))),
-            Some(error) => Err(error),
-        };
+        match self.op().take_error() {
+            None => {
+                let (found, data) = self.finish_well();
+                (Ok(found), data)
+            }
+            Some(error) => (Err(error), self.take()),
+        }
+    }
+
+    /// What an operation that has ended well found, and its data.
+    #[inline]
+    pub(super) fn finish_well<R: Outcome>(self) -> (R, C) {
+        debug_assert!(!self.op().has_failed());
+        (R::of(Ended(self.op())), self.take())
+    }
+
+    /// The data of an operation that is done; its slot is free again.
+    #[inline]
+    fn take(self) -> C {
         // SAFETY: by the type invariant a `C` is there, and SPDK has let go of its memory.
-        let data = unsafe { op.payload.take::<C>() };
+        let data = unsafe { self.op().payload.take::<C>() };
         let slot = self.slot;
         std::mem::forget(self);
         release(slot);
-        (result, data)
+        data
     }
 }
 

@@ -52,8 +52,11 @@ unsafe extern "C" fn loop_done_callback<B: IoBuf, F: Step<B> + 'static>(
     let is_usual = |op: &Op| !op.launching.get();
     // SAFETY: by this function's contract; nobody uses it in flight.
     let filled = |op: &Op| unsafe { op.filled::<Repeat<B, F>>() };
-    // SAFETY: by this function's contract; it was not let go of.
-    let then = |slot, _: &Op| unsafe { step::<B, F>(slot) };
+    let then = |slot, op: &Op| {
+        op.phase.set(Phase::Stepping);
+        // SAFETY: by this function's contract; it was not let go of.
+        unsafe { step_now::<B, F>(slot, op) };
+    };
     // SAFETY: by this function's contract.
     unsafe { complete(bdev_io, success, arg, is_usual, filled, then) };
 }
@@ -81,7 +84,6 @@ unsafe fn done<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
 /// # Safety
 ///
 /// As [`done`].
-#[inline]
 unsafe fn step<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
@@ -90,6 +92,17 @@ unsafe fn step<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
     if op.detached.get() {
         return let_go(slot);
     }
+    // SAFETY: by this function's contract.
+    unsafe { step_now::<B, F>(slot, op) };
+}
+
+/// The same, for a loop that is stepping and not detached.
+///
+/// # Safety
+///
+/// As [`done`].
+#[inline(always)] // on the path of each I/O
+unsafe fn step_now<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, op: &Op) {
     // SAFETY: by this function's contract; SPDK has let go of the memory.
     let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
     let (data, next) = (&mut repeat.data, &mut repeat.step);
@@ -116,7 +129,7 @@ unsafe fn step<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
 /// # Safety
 ///
 /// As [`done`].
-#[inline]
+#[inline(always)] // on the path of each I/O
 unsafe fn go_on<B: IoBuf, F: Step<B> + 'static>(
     slot: NonNull<Op>,
     lba: Lba,

@@ -78,6 +78,18 @@ unsafe fn call_then<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static>(slot:
         slot,
         _data: PhantomData,
     };
+    if flight.op().has_failed() {
+        return call_failed(flight);
+    }
+    let ((), Then { data, done }) = flight.finish_well();
+    contain("the callback of an I/O", || done(Ok(()), data));
+}
+
+#[cold]
+fn call_failed<B: IoBuf, F>(flight: Flight<Then<B, F>>)
+where
+    F: FnOnce(Result<(), IoError>, B) + 'static,
+{
     let (result, then) = flight.finish::<()>();
     let Then { data, done } = then;
     contain("the callback of an I/O", || done(result, data));
