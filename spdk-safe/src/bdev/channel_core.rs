@@ -77,10 +77,13 @@ pub(super) struct ChannelCore {
     /// What the bdev takes.
     types: IoTypes,
     pub(super) block_size: u32,
-    /// log2 of the block size, if it is a power of two.
-    block_shift: Option<u32>,
+    /// log2 of the block size, if it is a power of two; else 0.
+    block_shift: u32,
+    /// What a length that is whole blocks has none of; all bits if the block size is not a power of two.
+    block_mask: u64,
     /// A power of two.
     pub(super) align: usize,
+    align_mask: usize,
     /// What a compare-and-write can change.
     pub(super) atomic_unit: Blocks,
     /// Bytes for each block in a buffer of its own; 0 is none.
@@ -128,15 +131,21 @@ impl ChannelCore {
             });
         }
         let info = &desc.info;
+        let (block_shift, block_mask) = match info.block_size.is_power_of_two() {
+            true => (
+                info.block_size.trailing_zeros(),
+                u64::from(info.block_size) - 1,
+            ),
+            false => (0, u64::MAX),
+        };
         // INVARIANT: fresh from SPDK, on `home`, and linked.
         let core = Rc::new(Self {
             types: info.io_types,
             block_size: info.block_size,
-            block_shift: info
-                .block_size
-                .is_power_of_two()
-                .then(|| info.block_size.trailing_zeros()),
+            block_shift,
+            block_mask,
             align: info.align.max(1),
+            align_mask: info.align.max(1) - 1,
             atomic_unit: Blocks(info.acwu.into()),
             metadata_size: if info.metadata_interleaved {
                 0
@@ -192,11 +201,22 @@ impl ChannelCore {
     /// How many blocks `len` bytes are; `None` if that is not a whole number.
     #[inline]
     pub(super) fn blocks_of(&self, len: u64) -> Option<Blocks> {
-        let size = u64::from(self.block_size);
-        match self.block_shift {
-            Some(shift) => (len & (size - 1) == 0).then_some(Blocks(len >> shift)),
-            None => (size != 0 && len % size == 0).then(|| Blocks(len / size)),
+        match len & self.block_mask {
+            0 => Some(Blocks(len >> self.block_shift)),
+            _ => self.divide(len),
         }
+    }
+
+    #[cold]
+    fn divide(&self, len: u64) -> Option<Blocks> {
+        let size = u64::from(self.block_size);
+        (size != 0 && len % size == 0).then(|| Blocks(len / size))
+    }
+
+    /// Whether the address may be that of an I/O's memory.
+    #[inline]
+    pub(super) fn is_aligned(&self, addr: usize) -> bool {
+        addr & self.align_mask == 0
     }
 
     /// Takes an idle slot, or makes one. In steady state nothing is allocated.

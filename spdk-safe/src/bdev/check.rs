@@ -7,21 +7,17 @@ use crate::error::{IoError, IoType};
 use crate::units::{Blocks, Bytes, Lba};
 
 /// The same for what almost all I/O is, in a few compares: a read or write of one piece of memory, with nothing wrong
-/// about it. `None` is for [`check`] to say.
+/// about it, if the bdev takes such I/O. `None` is for [`check`] to say.
 #[inline]
 pub(super) fn check_plain(
     channel: &ChannelCore,
-    io: IoType,
     lba: Lba,
     base: *mut u8,
     len: usize,
 ) -> Option<Blocks> {
     let blocks = channel.blocks_of(len as u64)?;
-    let is_plain = matches!(io, IoType::Read | IoType::Write)
-        && channel.supports(io)
-        && len != 0
-        && base.addr() & (channel.align - 1) == 0
-        && lba.fits(blocks, channel.desc.num_blocks());
+    let is_plain =
+        len != 0 && channel.is_aligned(base.addr()) && lba.fits(blocks, channel.desc.num_blocks());
     is_plain.then_some(blocks)
 }
 

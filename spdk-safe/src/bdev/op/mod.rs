@@ -102,8 +102,8 @@ pub(super) struct Op {
     phase: Cell<Phase>,
     /// The future is gone: nobody wants the result.
     detached: Cell<bool>,
-    /// It waits, and is to be given up.
-    aborted: Cell<bool>,
+    /// A read or write, which the bdev takes.
+    may_be_plain: Cell<bool>,
     /// There is an `error`.
     failed: Cell<bool>,
     io: Cell<IoType>,
@@ -137,6 +137,8 @@ pub(super) struct Op {
     /// Where the second list of pieces begins.
     second: Cell<usize>,
     metadata: Cell<*mut c_void>,
+    /// It waits, and is to be given up.
+    aborted: Cell<bool>,
     /// What a seek found.
     found: Cell<u64>,
     /// Of a zero-copy that is done: its memory, which counts as outstanding.
@@ -153,7 +155,7 @@ impl Op {
         Self {
             phase: Cell::new(Phase::Idle),
             detached: Cell::new(false),
-            aborted: Cell::new(false),
+            may_be_plain: Cell::new(false),
             failed: Cell::new(false),
             io: Cell::new(IoType::Read),
             is_data: Cell::new(true),
@@ -173,6 +175,7 @@ impl Op {
             error: Cell::new(None),
             second: Cell::new(0),
             metadata: Cell::new(ptr::null_mut()),
+            aborted: Cell::new(false),
             found: Cell::new(0),
             kept: Cell::new(None),
             iovs: UnsafeCell::new(Vec::new()),
@@ -375,7 +378,9 @@ impl<C: IoData> Flight<C> {
         op.lba.set(ask.lba);
         op.blocks.set(ask.blocks);
         op.is_data.set(ask.is_data);
-        if !matches!(ask.io, IoType::Read | IoType::Write) {
+        let is_plain = matches!(ask.io, IoType::Read | IoType::Write);
+        op.may_be_plain.set(is_plain && channel.supports(ask.io));
+        if !is_plain {
             op.other.set(ask.other);
             op.victim.set(ask.victim);
         }
@@ -423,18 +428,24 @@ impl<C: IoData> Flight<C> {
             return op.refuse(error.into());
         }
         op.detached.set(false);
-        op.aborted.set(false);
         // SAFETY: by the type invariant a `C` is there; SPDK does not have its memory yet, and nobody else uses it.
         let data = unsafe { op.payload.get::<C>() };
         let is_plain = submit_plain(self.slot, op, channel, data.only(op.io.get()), done);
         if !is_plain {
-            // SAFETY: the slot is new, so SPDK has no pointer to the array.
-            let iovs = unsafe { &mut *op.iovs.get() };
-            let mut laid = Laid::new(iovs);
-            data.lay_out(op.io.get(), &mut laid);
-            if let Err(error) = start_other(self.slot, channel, &mut laid) {
-                op.refuse(error);
-            }
+            self.start_long(channel, data);
+        }
+    }
+
+    /// The same, for what is no plain read or write.
+    #[cold]
+    fn start_long(&self, channel: &ChannelCore, data: &mut C) {
+        let op = self.op();
+        // SAFETY: the slot is new, so SPDK has no pointer to the array.
+        let iovs = unsafe { &mut *op.iovs.get() };
+        let mut laid = Laid::new(iovs);
+        data.lay_out(op.io.get(), &mut laid);
+        if let Err(error) = start_other(self.slot, channel, &mut laid) {
+            op.refuse(error);
         }
     }
 

@@ -113,14 +113,10 @@ unsafe fn step_now<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, op: &Op) {
         return let_go(slot);
     }
     match next {
-        Some(Some(lba)) => {
-            // SAFETY: by this function's contract.
-            if let Err(error) = unsafe { go_on::<B, F>(slot, lba) } {
-                end(slot, Some(error));
-            }
-        }
+        // SAFETY: by this function's contract.
+        Some(Some(lba)) => unsafe { go_on::<B, F>(slot, op, lba) },
         Some(None) => end(slot, None),
-        None => end(slot, Some(op.fail(|io, lba| IoError::Panic { io, lba }))),
+        None => panicked(slot),
     }
 }
 
@@ -130,39 +126,53 @@ unsafe fn step_now<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, op: &Op) {
 ///
 /// As [`done`].
 #[inline(always)] // on the path of each I/O
-unsafe fn go_on<B: IoBuf, F: Step<B> + 'static>(
-    slot: NonNull<Op>,
-    lba: Lba,
-) -> Result<(), IoError> {
-    // SAFETY: the slot is not idle.
-    let op = unsafe { slot.as_ref() };
+unsafe fn go_on<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, op: &Op, lba: Lba) {
     // SAFETY: by the type invariant the slot has a count of it.
     let channel = unsafe { &*op.channel.get() };
     op.lba.set(lba);
-    op.aborted.set(false);
     op.launching.set(true);
     // SAFETY: by this function's contract.
     let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
     let only = repeat.only(op.io.get());
     let is_plain = submit_plain(slot, op, channel, only, loop_done_callback::<B, F>);
     if !is_plain {
-        if channel.raw().is_none() {
-            op.launching.set(false);
-            return Err(op.fail(|io, lba| IoError::Removed { io, lba }));
-        }
-        // SAFETY: SPDK has no pointer to the array.
-        let iovs = unsafe { &mut *op.iovs.get() };
-        let mut laid = Laid::new(iovs);
-        repeat.lay_out(op.io.get(), &mut laid);
-        let started = start_other(slot, channel, &mut laid);
-        op.launching.set(false);
-        started?;
+        // SAFETY: by this function's contract.
+        return unsafe { go_on_long::<B, F>(slot) };
     }
     op.launching.set(false);
     if op.phase.get() == Phase::Done {
         later::<B, F>(slot);
     }
-    Ok(())
+}
+
+/// The same, for what is no plain read or write.
+///
+/// # Safety
+///
+/// As [`done`].
+#[cold]
+unsafe fn go_on_long<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    // SAFETY: by the type invariant the slot has a count of it.
+    let channel = unsafe { &*op.channel.get() };
+    if channel.raw().is_none() {
+        op.launching.set(false);
+        return end(slot, Some(op.fail(|io, lba| IoError::Removed { io, lba })));
+    }
+    // SAFETY: by this function's contract.
+    let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
+    // SAFETY: SPDK has no pointer to the array.
+    let iovs = unsafe { &mut *op.iovs.get() };
+    let mut laid = Laid::new(iovs);
+    repeat.lay_out(op.io.get(), &mut laid);
+    let started = start_other(slot, channel, &mut laid);
+    op.launching.set(false);
+    match started {
+        Err(error) => end(slot, Some(error)),
+        Ok(()) if op.phase.get() == Phase::Done => later::<B, F>(slot),
+        Ok(()) => {}
+    }
 }
 
 /// SPDK completed the I/O within the submission. The step is called by a message: in here, a loop of such I/Os would
@@ -191,6 +201,14 @@ fn let_go(slot: NonNull<Op>) {
     unsafe { slot.as_ref() }.phase.set(Phase::Done);
     let unused = recycle(slot);
     contain("what an I/O owned", || drop(unused));
+}
+
+/// The step has panicked.
+#[cold]
+fn panicked(slot: NonNull<Op>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    end(slot, Some(op.fail(|io, lba| IoError::Panic { io, lba })));
 }
 
 /// The loop is over.

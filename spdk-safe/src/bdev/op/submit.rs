@@ -54,11 +54,12 @@ pub(super) fn submit_plain(
     only: Option<(*mut u8, usize)>,
     done: DoneCallback,
 ) -> bool {
-    let (Some((base, len)), Some((raw, desc)), io) = (only, channel.raw(), op.io.get()) else {
+    let (Some((base, len)), Some((raw, desc)), true) = (only, channel.raw(), op.may_be_plain.get())
+    else {
         return false;
     };
     let lba = op.lba.get();
-    let Some(blocks) = check_plain(channel, io, lba, base, len) else {
+    let Some(blocks) = check_plain(channel, lba, base, len) else {
         return false;
     };
     let base = base.cast::<c_void>();
@@ -70,7 +71,7 @@ pub(super) fn submit_plain(
     let done = Some(done);
     let arg = slot.as_ptr().cast::<c_void>();
     calls::count(Call::Submit);
-    let rc = match io {
+    let rc = match op.io.get() {
         // SAFETY: descriptor and channel are open and of this thread, by the invariant of
         // `ChannelCore`; range, length and alignment were checked; memory and slot stay where they are until the
         // callback.
@@ -212,6 +213,7 @@ fn submitted(slot: NonNull<Op>, rc: i32, turn: Turn) -> bool {
         Ok(()) => true,
         Err(errno) if errno.code() == libc::ENOMEM => {
             op.phase.set(Phase::Waiting);
+            op.aborted.set(false);
             let channel = op.channel();
             channel.waits.push(slot, &channel, turn);
             false
