@@ -34,7 +34,7 @@ use crate::error::{IoError, IoType};
 use crate::panic::contain;
 use crate::units::{Blocks, Lba};
 
-use submit::{DoneCallback, io_done_callback, start_other, submit_plain};
+use submit::{DoneCallback, start_other, submit_plain, wake_done_callback};
 pub(super) use submit::{resubmit, status_of};
 
 /// What is asked of a channel, beside the data.
@@ -400,7 +400,7 @@ impl<C: IoData> Flight<C> {
     pub(super) fn poll(&self, waker: &Waker) -> bool {
         let op = self.op();
         if op.phase.get() == Phase::New {
-            self.start(io_done_callback);
+            self.start(wake_done_callback::<C>);
         }
         if op.phase.get() == Phase::Done {
             return true;
@@ -419,7 +419,7 @@ impl<C: IoData> Flight<C> {
     }
 
     /// Checks what is asked and submits it; SPDK calls `done` at the end of what is plain. What fails is done at once.
-    #[inline]
+    #[inline(always)] // on the path of each I/O
     fn start(&self, done: DoneCallback) {
         let op = self.op();
         // SAFETY: by the type invariant the slot has a count of it.

@@ -7,6 +7,7 @@ use super::{Ask, Op, Phase, recycle};
 use crate::bdev::channel_core::ChannelCore;
 use crate::bdev::check::{check, check_plain};
 use crate::bdev::data::Laid;
+use crate::bdev::data::sealed::Data;
 use crate::bdev::wait::Turn;
 use crate::bdev::zcopy;
 use crate::calls::{self, Call};
@@ -313,23 +314,34 @@ fn finish_rarely(slot: NonNull<Op>) {
 ///
 /// SPDK calls this exactly once for each submission that returned 0, on the channel's thread (B-70), with the slot
 /// that it was submitted with.
-pub(super) unsafe extern "C" fn io_done_callback(
+unsafe extern "C" fn io_done_callback(
     bdev_io: *mut spdk_sys::spdk_bdev_io,
     success: bool,
     arg: *mut c_void,
 ) {
     let is_usual = |op: &Op| !op.only.get().is_null() && op.then.get().is_none();
+    let woken = |_: NonNull<Op>, op: &Op| wake(op);
     // SAFETY: by this function's contract.
-    unsafe {
-        complete(
-            bdev_io,
-            success,
-            arg,
-            is_usual,
-            Op::payload_filled,
-            |_, op| wake(op),
-        );
-    }
+    unsafe { complete(bdev_io, success, arg, is_usual, Op::payload_filled, woken) };
+}
+
+/// As [`io_done_callback`], for a future whose data it knows.
+///
+/// # Safety
+///
+/// As [`io_done_callback`], for a slot with a `C` in its payload.
+pub(super) unsafe extern "C" fn wake_done_callback<C: Data>(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    arg: *mut c_void,
+) {
+    // A loop may begin as a future.
+    let is_usual = |op: &Op| op.then.get().is_none();
+    // SAFETY: by this function's contract; nobody uses it in flight.
+    let filled = |op: &Op| unsafe { op.filled::<C>() };
+    let woken = |_: NonNull<Op>, op: &Op| wake(op);
+    // SAFETY: by this function's contract.
+    unsafe { complete(bdev_io, success, arg, is_usual, filled, woken) };
 }
 
 /// The completion of an I/O. If it is a plain read or write that ended well, and `is_usual` says so, its data is told by

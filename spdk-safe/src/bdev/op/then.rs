@@ -17,7 +17,7 @@ impl<B: IoBuf, F: FnOnce(Result<(), IoError>, B) + 'static> Flight<Then<B, F>> {
     /// # Errors
     ///
     /// What was found before SPDK had it, or while SPDK took it: the callback is not called.
-    #[inline]
+    #[inline(always)] // most of it is the submission, and its result is mostly one word
     pub(in crate::bdev) fn start_then(self) -> Result<(), (IoError, B)> {
         self.start(then_done_callback::<B, F>);
         let op = self.op();
