@@ -48,8 +48,9 @@ unsafe extern "C" fn loop_done_callback<B: IoBuf, F: Step<B> + 'static>(
     success: bool,
     arg: *mut c_void,
 ) {
-    // If SPDK completed it within the call (B-71), who launched it goes on.
-    let is_usual = |op: &Op| !op.launching.get();
+    // If SPDK completed it within the call (B-71), who launched it goes on. A loop always has something to go on with;
+    // the look at it brings the slot's second line into the cache while SPDK frees its part.
+    let is_usual = |op: &Op| !op.launching.get() && op.then.get().is_some();
     // SAFETY: by this function's contract; nobody uses it in flight.
     let filled = |op: &Op| unsafe { op.filled::<Repeat<B, F>>() };
     let then = |slot, op: &Op| {
