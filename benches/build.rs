@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         .files(["csrc/client.c", "csrc/clock.c", "csrc/count.c"])
         .include(Path::new(&include))
         .std("gnu11")
-        // As SPDK itself; `cc` turns it on with debug information, which costs the rival five instructions per I/O.
+        // `cc` turns it on with debug information, which costs the rival five instructions per I/O.
         .force_frame_pointer(false)
         // SPDK's own headers are not free of warnings under a newer compiler.
         .flag_if_supported("-Wno-unused-parameter")
