@@ -55,7 +55,7 @@ const STATS: &[&str] = &[
 const MODULES: &[&str] = &[
     "spdk_bdev_module_(list_add|list_find|claim_bdev|release_bdev|init_done|examine_done)",
     "spdk_json_write_val_raw",
-    "spdk_bdev_(register|unregister|destruct_done)",
+    "spdk_bdev_(register|unregister|destruct_done|alias_add|notify_blockcnt_change|get_block_size)",
     "spdk_bdev_io_(complete|complete_nvme_status|get_buf|get_thread)",
 ];
 

@@ -11,10 +11,34 @@ SIZE_IS(struct spdk_bdev_fn_table, 104);
 _Static_assert(offsetof(struct spdk_bdev_io, driver_ctx) % 8 == 0, "driver_ctx is not even 8-byte aligned");
 
 struct spdk_bdev *
-spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc)
+spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc, struct spdk_shim_needs *needs)
 {
 	struct spdk_bdev *bdev = NULL;
 
+#if !SINCE(21, 1)
+	if (desc->max_segment_size != 0 || desc->max_segments != 0) {
+		SPDK_SHIM_NEEDS(needs, "a limit on pieces of memory", "21.01");
+		return NULL;
+	}
+#endif
+#if !SINCE(21, 7)
+	if (desc->max_unmap != 0 || desc->max_unmap_segments != 0 || desc->max_write_zeroes != 0) {
+		SPDK_SHIM_NEEDS(needs, "a limit on unmaps and zeroes", "21.07");
+		return NULL;
+	}
+#endif
+#if !SINCE(23, 1)
+	if (desc->max_copy != 0) {
+		SPDK_SHIM_NEEDS(needs, "a limit on copies", "23.01");
+		return NULL;
+	}
+#endif
+#if !SINCE(24, 1)
+	if (desc->max_read_write != 0) {
+		SPDK_SHIM_NEEDS(needs, "a limit on reads and writes", "24.01");
+		return NULL;
+	}
+#endif
 	/* The struct must be zeroed: registration ORs into it (M-20). Newer versions align it to a cache line. */
 	if (posix_memalign((void **)&bdev, 64, sizeof(*bdev)) != 0) {
 		return NULL;
@@ -30,13 +54,65 @@ spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc)
 	bdev->optimal_io_boundary = desc->optimal_io_boundary;
 	bdev->required_alignment = desc->required_alignment_log2;
 	bdev->write_cache = desc->write_cache;
+	bdev->split_on_optimal_io_boundary = desc->splits_at_boundary;
+	bdev->md_interleave = desc->metadata_interleaved;
+	bdev->md_len = desc->metadata_size;
+	bdev->write_unit_size = desc->write_unit;
+	bdev->acwu = desc->acwu;
+	memcpy(&bdev->uuid, desc->uuid, sizeof(bdev->uuid));
+#if SINCE(21, 1)
+	bdev->max_segment_size = desc->max_segment_size;
+	bdev->max_num_segments = desc->max_segments;
+#endif
+#if SINCE(21, 7)
+	bdev->phys_blocklen = desc->physical_block_size;
+	bdev->max_unmap = desc->max_unmap;
+	bdev->max_unmap_segments = desc->max_unmap_segments;
+	bdev->max_write_zeroes = desc->max_write_zeroes;
+#endif
+#if SINCE(23, 1)
+	bdev->max_copy = desc->max_copy;
+#endif
+#if SINCE(24, 1)
+	bdev->max_rw_size = desc->max_read_write;
+#endif
 	return bdev;
 }
 
 void
 spdk_shim_bdev_free(struct spdk_bdev *bdev)
 {
+	/* Old versions leave them to the module; newer ones have none left. */
+	spdk_bdev_alias_del_all(bdev);
 	free(bdev);
+}
+
+void *
+spdk_shim_bdev_ctxt(const struct spdk_bdev *bdev)
+{
+	return bdev->ctxt;
+}
+
+int
+spdk_shim_bdev_quiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *module, uint64_t offset,
+			     uint64_t length, void (*cb)(void *ctx, int status), void *ctx)
+{
+#if SINCE(23, 5)
+	return spdk_bdev_quiesce_range(bdev, module, offset, length, cb, ctx);
+#else
+	return -ENOTSUP;
+#endif
+}
+
+int
+spdk_shim_bdev_unquiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *module, uint64_t offset,
+			       uint64_t length)
+{
+#if SINCE(23, 5)
+	return spdk_bdev_unquiesce_range(bdev, module, offset, length, NULL, NULL);
+#else
+	return -ENOTSUP;
+#endif
 }
 
 /* By number, which never changed: the names came with different versions. */
@@ -136,4 +212,22 @@ spdk_shim_request_complete_aio(struct spdk_bdev_io *bdev_io, int error)
 #else
 	spdk_bdev_io_complete(bdev_io, SPDK_BDEV_IO_STATUS_FAILED);
 #endif
+}
+
+bool
+spdk_shim_request_nomem(struct spdk_bdev_io *bdev_io)
+{
+#if SINCE(24, 1)
+	if (bdev_io->type != SPDK_BDEV_IO_TYPE_RESET) {
+		spdk_bdev_io_complete(bdev_io, SPDK_BDEV_IO_STATUS_NOMEM);
+		return true;
+	}
+#endif
+	return false;
+}
+
+void
+spdk_shim_request_submit(struct spdk_bdev_io *bdev_io)
+{
+	bdev_io->bdev->fn_table->submit_request(spdk_bdev_io_get_io_channel(bdev_io), bdev_io);
 }

@@ -4,6 +4,7 @@
 
 #include <spdk/stdinc.h>
 #include <spdk/bdev_module.h>
+#include "needs.h"
 
 /* A bdev to be registered: spdk_bdev has bitfields, and its size differs from version to version. */
 struct spdk_shim_bdev_desc {
@@ -17,10 +18,35 @@ struct spdk_shim_bdev_desc {
 	uint32_t optimal_io_boundary;	/* blocks; 0 is none */
 	uint8_t required_alignment_log2;
 	bool write_cache;
+	bool splits_at_boundary;
+	bool metadata_interleaved;
+	uint8_t uuid[16];		/* all 0: SPDK makes one */
+	/* 0 in all that follow is SPDK's default. */
+	uint32_t physical_block_size;
+	uint32_t write_unit;
+	uint32_t metadata_size;
+	uint32_t max_segment_size;	/* 21.01 and newer, as the next */
+	uint32_t max_segments;
+	uint32_t max_read_write;	/* 24.01 and newer */
+	uint32_t max_unmap;		/* 21.07 and newer, as the next two */
+	uint32_t max_unmap_segments;
+	uint32_t max_write_zeroes;
+	uint32_t max_copy;		/* 23.01 and newer */
+	uint16_t acwu;
 };
-/* The result is zeroed but for what `desc` says; NULL when out of memory. Free it after destruct is done. */
-struct spdk_bdev *spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc);
+/*
+ * The result is zeroed but for what `desc` says; NULL when out of memory, or when this version can't do that. Free it
+ * after destruct is done.
+ */
+struct spdk_bdev *spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc, struct spdk_shim_needs *needs);
 void spdk_shim_bdev_free(struct spdk_bdev *bdev);
+void *spdk_shim_bdev_ctxt(const struct spdk_bdev *bdev);
+
+/* 23.05 and newer, else -ENOTSUP. */
+int spdk_shim_bdev_quiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *module, uint64_t offset,
+				 uint64_t length, void (*cb)(void *ctx, int status), void *ctx);
+int spdk_shim_bdev_unquiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *module, uint64_t offset,
+				   uint64_t length);
 
 /* What a module reads of a request, in one call. */
 struct spdk_shim_request {
@@ -52,5 +78,13 @@ void spdk_shim_request_set_seek(struct spdk_bdev_io *bdev_io, uint64_t offset);
 /* What Rust has no enums for. Before 21.01 there is no AIO status: the request fails without a reason. */
 void spdk_shim_request_complete_scsi(struct spdk_bdev_io *bdev_io, int sc, int sk, uint8_t asc, uint8_t ascq);
 void spdk_shim_request_complete_aio(struct spdk_bdev_io *bdev_io, int error);
+
+/*
+ * Completes a request so that SPDK gives it to the module again. False if this SPDK would not do so for each (before
+ * 24.01 it forgets one whose channel has nothing else outstanding; a reset it never takes): nothing was done, and the
+ * caller submits it again, later.
+ */
+bool spdk_shim_request_nomem(struct spdk_bdev_io *bdev_io);
+void spdk_shim_request_submit(struct spdk_bdev_io *bdev_io);
 
 #endif

@@ -50,7 +50,7 @@ mod info;
 mod io;
 mod io_types;
 mod lookup;
-mod needs;
+pub(crate) mod needs;
 mod op;
 mod open;
 mod payload;

@@ -128,6 +128,20 @@ pub enum BdevError {
         /// Its name.
         module: String,
     },
+    /// Requests of such a device need bytes of their own, of which no module has told SPDK. Write
+    /// `BdevModule::new(..).device::<D>()`.
+    #[error(
+        "bdev {name:?}: requests of a {device} need driver context, and module {module:?} has asked for none; write \
+         `.device::<{device}>()` behind `BdevModule::new(..)`"
+    )]
+    DriverContext {
+        /// The bdev.
+        name: String,
+        /// Its module.
+        module: String,
+        /// The device's type.
+        device: &'static str,
+    },
     /// SPDK's memory is used up. Give the app more: `.memory(..)` on its builder.
     #[error("SPDK has no memory left for bdev {name:?}; give the app more with `.memory(..)`")]
     NoMemory {

@@ -112,7 +112,7 @@ codes! {
         BdevError::File { errno, .. } | BdevError::Refused { errno, .. } => -errno.code(),
         BdevError::NeedsVersion { .. } => -libc::ENOTSUP,
         BdevError::NoMemory { .. } => -libc::ENOMEM,
-        BdevError::ModuleNotAdded { .. } => RpcError::INTERNAL,
+        BdevError::ModuleNotAdded { .. } | BdevError::DriverContext { .. } => RpcError::INTERNAL,
     };
     OpenError: |error| match &error {
         OpenError::Thread(error) => thread(*error),

@@ -46,6 +46,12 @@ pub trait Parent: Sized + 'static {
     /// Its handle, alone.
     #[doc(hidden)]
     fn into_handle(self) -> Handle;
+
+    /// The bytes of its driver context that are the device's: as many as [`BlockDevice::CONTEXT`](super::BlockDevice)
+    /// says, aligned to 64. They hold whatever was left there, and are the device's until the request is completed.
+    fn driver_context(&self) -> NonNull<u8> {
+        self.handle().extra()
+    }
 }
 
 /// A request with children; see [`Children`]. As long as it lives more can be submitted. Drop it, or

@@ -71,10 +71,10 @@ pub(super) const fn context_size() -> usize {
     size_of::<RequestContext>() + align_of::<RequestContext>() - 8
 }
 
-const _: () = assert!(
-    context_size() <= 1024,
-    "each spdk_bdev_io of the process pays for it"
-);
+/// The most that a device may have beside: each `spdk_bdev_io` of the process pays for it.
+pub(super) const MAX_EXTRA: usize = 2048;
+
+const _: () = assert!(context_size() <= 768);
 
 /// What a request is at first.
 pub(super) struct Fresh {
@@ -176,6 +176,12 @@ impl Handle {
         unsafe { DataView::new(context, iovs, count, context.len, false) }
     }
 
+    /// What lies behind the context.
+    pub(super) fn extra(&self) -> NonNull<u8> {
+        // SAFETY: one past the context, which is within or right behind the driver context.
+        unsafe { self.context.add(1) }.cast()
+    }
+
     #[inline]
     pub(super) fn raw(&self) -> NonNull<RequestContext> {
         self.context
@@ -227,10 +233,10 @@ unsafe fn end(context: NonNull<RequestContext>, status: RequestStatus) {
 pub(super) unsafe fn tell(io: NonNull<spdk_sys::spdk_bdev_io>, home: Home, status: RequestStatus) {
     if home.is_current() {
         // SAFETY: by this function's contract; this is the request's thread.
-        return unsafe { status.complete(io) };
+        return unsafe { status.complete(io, home) };
     }
     // SAFETY: by this function's contract; `run_anywhere` brings it to the request's thread.
-    let complete = move || unsafe { status.complete(io) };
+    let complete = move || unsafe { status.complete(io, home) };
     // SAFETY: SPDK keeps a channel, and its thread with it, while a request of it is outstanding. The closure touches
     // the request alone, which belongs to the SPDK thread.
     unsafe { home.run_anywhere(Box::new(complete)) };

@@ -101,11 +101,13 @@
 //! [`link_module!`](crate::link_module), which says what is different there.
 
 mod bdev_module;
+mod builder;
 mod child_ios;
 mod children;
 mod context;
 mod data;
 mod forward;
+mod quiesce;
 mod register;
 mod request;
 mod special;
@@ -122,9 +124,11 @@ pub(crate) use bdev_module::{
     Failure, begin_fini_start, busy_names, cancel_examines, has_failed, interrupt_start,
     is_in_fini_start, spdk_unregisters, take_failure,
 };
+pub use builder::BlockDeviceBuilder;
 pub use children::{ChildIos, Children, Parent};
 pub use data::RequestData;
-pub use register::{BlockDeviceBuilder, RegisteredBdev, UnregisterBdev};
+pub use quiesce::{Quiesce, Quiesced};
+pub use register::{RegisteredBdev, UnregisterBdev};
 pub use request::{OtherRequest, RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
 pub use special::{
     AbortRequest, CompareAndWriteRequest, CompareRequest, CopyRequest, RequestId, SeekRequest,
@@ -139,6 +143,7 @@ pub(crate) use request::{io_type, read};
 pub(crate) use vtable::{in_create_channel, is_creating_channel_of};
 
 use crate::error::{ChannelError, IoType};
+use crate::json::{Object, WriteError};
 
 /// A block device.
 ///
@@ -163,6 +168,22 @@ pub trait BlockDevice: Send + Sync + 'static {
     /// time: the answer must not change. READ and WRITE it must.
     fn supports(&self, io: IoType) -> bool {
         matches!(io, IoType::Read | IoType::Write)
+    }
+
+    /// Bytes of driver context that each request of this device has for the device's own use, beside what children need:
+    /// [`Request::driver_context`]. The module must know: [`BdevModule::device`].
+    ///
+    /// Every I/O of the process has as many.
+    const CONTEXT: usize = 0;
+
+    /// What people want to know about it: the `driver_specific` of the RPC `bdev_get_bdevs`. On the app thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of `info`: what was written before stands.
+    fn dump_info(&self, info: &mut Object<'_>) -> Result<(), WriteError> {
+        let _ = info;
+        Ok(())
     }
 
     /// Takes a request. It completes it, now or later, by consuming it; a request that is dropped fails.

@@ -12,18 +12,14 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::future::Future;
-use std::mem::size_of;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
-use super::vtable::{
-    ChannelContext, Vtable, create_channel_callback, destroy_channel_callback, device_gone_callback,
-};
-use super::{BdevModule, BlockDevice};
-use crate::app::Spdk;
+use super::quiesce::QuiesceCore;
+use super::{BlockDevice, ConfigEntry};
 use crate::error::{BdevError, Errno};
 use crate::panic::{contain, wake_all};
 use crate::sync::lock;
@@ -33,205 +29,6 @@ use crate::units::Blocks;
 /// Every bdev of ours that was registered and is not gone, in that order.
 static REGISTERED: Mutex<Vec<Weak<Registration>>> = Mutex::new(Vec::new());
 
-/// A bdev to be registered.
-#[derive(Debug, Clone)]
-#[must_use = "call `register` to register the bdev"]
-pub struct BlockDeviceBuilder {
-    name: String,
-    product: String,
-    blocks: Blocks,
-    block_size: u32,
-    align: usize,
-    optimal_io_boundary: u32,
-    write_cache: bool,
-}
-
-impl BlockDeviceBuilder {
-    /// Begins a bdev named `name` with 512-byte blocks; its size must be said.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            product: "Rust bdev".into(),
-            blocks: Blocks(0),
-            block_size: 512,
-            align: 1,
-            optimal_io_boundary: 0,
-            write_cache: false,
-        }
-    }
-
-    /// What kind of device it is, for people.
-    pub fn product(mut self, product: impl Into<String>) -> Self {
-        self.product = product.into();
-        self
-    }
-
-    /// Its size.
-    pub fn blocks(mut self, blocks: Blocks) -> Self {
-        self.blocks = blocks;
-        self
-    }
-
-    /// Bytes in a logical block: a power of two from 512 to 65536.
-    pub fn block_size(mut self, bytes: u32) -> Self {
-        self.block_size = bytes;
-        self
-    }
-
-    /// Bytes that a buffer's address must be a multiple of: a power of two up to 4096.
-    pub fn align(mut self, bytes: usize) -> Self {
-        self.align = bytes;
-        self
-    }
-
-    /// Blocks between boundaries that an I/O better does not cross; 0 is none.
-    pub fn optimal_io_boundary(mut self, blocks: u32) -> Self {
-        self.optimal_io_boundary = blocks;
-        self
-    }
-
-    /// Whether it has a volatile write cache, so that clients must flush.
-    pub fn write_cache(mut self, write_cache: bool) -> Self {
-        self.write_cache = write_cache;
-        self
-    }
-
-    /// Registers `device` as this bdev of `module` (`spdk_bdev_register`).
-    ///
-    /// # Errors
-    ///
-    /// [`BdevError`]; the device is dropped then.
-    pub fn register<D: BlockDevice>(
-        self,
-        spdk: &Spdk,
-        module: &'static BdevModule,
-        device: D,
-    ) -> Result<RegisteredBdev, BdevError> {
-        spdk.check()?;
-        let (c_name, c_product) = self.check()?;
-        let Some(module_raw) = module.raw() else {
-            return Err(BdevError::ModuleNotAdded {
-                module: module.name().into(),
-            });
-        };
-        // SAFETY: this is the app thread; the name lives across the call.
-        if !unsafe { spdk_sys::spdk_bdev_get_by_name(c_name.as_ptr()) }.is_null() {
-            return Err(BdevError::Exists { name: self.name });
-        }
-        let registration = Arc::new(Registration {
-            name: self.name.clone(),
-            state: Mutex::new(State::default()),
-            unregistering: AtomicBool::new(false),
-        });
-        let node = Box::new(Node {
-            device,
-            bdev: ptr::null_mut(),
-            is_bdev: true,
-            block_size: self.block_size,
-            align: self.align,
-            name: c_name,
-            product: c_product,
-            registration: Arc::clone(&registration),
-        });
-        // The heap's addresses: they stay when the node becomes a raw pointer.
-        let (name, product) = (node.name.as_ptr(), node.product.as_ptr());
-        // The one pointer that everything below uses, and SPDK until `device_gone_callback`.
-        let node = Box::into_raw(node);
-        let desc = spdk_sys::spdk_shim_bdev_desc {
-            name: name.cast_mut(),
-            product_name: product.cast_mut(),
-            ctxt: node.cast(),
-            module: module_raw,
-            fn_table: Vtable::<D>::TABLE,
-            num_blocks: self.blocks.0,
-            block_size: self.block_size,
-            optimal_io_boundary: self.optimal_io_boundary,
-            required_alignment_log2: self.align.trailing_zeros() as u8,
-            write_cache: self.write_cache,
-        };
-        // SAFETY: the strings live in the node, which outlives the bdev; the table is static.
-        let bdev = unsafe { spdk_sys::spdk_shim_bdev_alloc(&raw const desc) };
-        if bdev.is_null() {
-            // SAFETY: nobody else has the node.
-            drop(unsafe { Box::from_raw(node) });
-            return Err(BdevError::NoMemory { name: self.name });
-        }
-        // SAFETY: nobody else has the node yet.
-        unsafe { (*node).bdev = bdev };
-        // SAFETY: the app thread is current. The key, the node, lives until `device_gone_callback`.
-        unsafe {
-            spdk_sys::spdk_io_device_register(
-                node.cast(),
-                Some(create_channel_callback::<D>),
-                Some(destroy_channel_callback::<D>),
-                size_of::<ChannelContext<D>>() as u32,
-                name,
-            );
-        }
-        registration.state().bdev = NonNull::new(bdev);
-        lock(&REGISTERED).push(Arc::downgrade(&registration));
-        // SAFETY: the bdev was zeroed and filled in, on the app thread (M-20).
-        let rc = unsafe { spdk_sys::spdk_bdev_register(bdev) };
-        if let Err(errno) = Errno::check(rc) {
-            registration.unregistering.store(true, Ordering::Release);
-            // SAFETY: SPDK refused the bdev, so only the io_device knows the node, and nobody reads this field now.
-            unsafe { (*node).is_bdev = false };
-            // SAFETY: the key is registered; its callback frees the node once no channel is left.
-            unsafe {
-                spdk_sys::spdk_io_device_unregister(node.cast(), Some(device_gone_callback::<D>))
-            };
-            return Err(BdevError::Refused {
-                name: self.name,
-                errno,
-            });
-        }
-        Ok(RegisteredBdev { registration })
-    }
-
-    fn check(&self) -> Result<(CString, CString), BdevError> {
-        let c_name = match CString::new(self.name.as_str()) {
-            Ok(name) if !self.name.is_empty() => name,
-            _ => {
-                return Err(BdevError::Name {
-                    name: self.name.clone(),
-                });
-            }
-        };
-        let geometry = |what, got, allowed| {
-            Err(BdevError::Geometry {
-                name: self.name.clone(),
-                what,
-                got,
-                allowed,
-            })
-        };
-        // SPDK emulates WRITE_ZEROES from a buffer of 1 MiB, and overruns it with larger blocks.
-        if !(512..=65_536).contains(&self.block_size) || !self.block_size.is_power_of_two() {
-            return geometry(
-                "the block size",
-                self.block_size.into(),
-                "a power of two from 512 to 65536",
-            );
-        }
-        if self.blocks == Blocks(0) || self.blocks.bytes(self.block_size).is_none() {
-            return geometry(
-                "the number of blocks",
-                self.blocks.0,
-                "at least 1, and below 2^64 bytes in all",
-            );
-        }
-        if !self.align.is_power_of_two() || self.align > 4096 {
-            return geometry(
-                "the alignment",
-                self.align as u64,
-                "a power of two up to 4096",
-            );
-        }
-        let product = CString::new(self.product.replace('\0', "")).unwrap_or_default();
-        Ok((c_name, product))
-    }
-}
-
 /// A registered bdev of ours. Dropping it unregisters it, without waiting.
 #[derive(Debug)]
 #[must_use = "dropping it unregisters the bdev"]
@@ -240,10 +37,59 @@ pub struct RegisteredBdev {
 }
 
 impl RegisteredBdev {
+    pub(super) fn new(registration: Arc<Registration>) -> Self {
+        Self { registration }
+    }
+
+    pub(super) fn registration(&self) -> &Arc<Registration> {
+        &self.registration
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.registration.name
+    }
+
+    /// Says anew what recreates it, for a saved configuration. From any thread.
+    pub fn set_config(&self, entries: Vec<ConfigEntry>) {
+        let old = std::mem::replace(&mut *lock(&self.registration.config), entries);
+        drop(old);
+    }
+
+    /// Changes its size (`spdk_bdev_notify_blockcnt_change`; contract B-10). Everybody who has it open is told. I/O that
+    /// is in flight is not looked at again. On the app thread.
+    ///
+    /// # Errors
+    ///
+    /// [`BdevError::InUse`] if it is to shrink and somebody has it open; [`BdevError::Geometry`]; [`BdevError::NotFound`]
+    /// if it is gone already.
+    pub fn resize(&self, blocks: Blocks) -> Result<(), BdevError> {
+        app_thread::check()?;
+        let name = || self.registration.name.clone();
+        let Some(bdev) = self.registration.bdev() else {
+            return Err(BdevError::NotFound { name: name() });
+        };
+        // SAFETY: the bdev is there, on the app thread.
+        let block_size = unsafe { spdk_sys::spdk_bdev_get_block_size(bdev.as_ptr()) };
+        if blocks == Blocks(0) || blocks.bytes(block_size).is_none() {
+            return Err(BdevError::Geometry {
+                name: name(),
+                what: "the number of blocks",
+                got: blocks.0,
+                allowed: "at least 1, and below 2^64 bytes in all",
+            });
+        }
+        let _lines = crate::log::hold();
+        // SAFETY: as above. Events to descriptors come by message.
+        let rc = unsafe { spdk_sys::spdk_bdev_notify_blockcnt_change(bdev.as_ptr(), blocks.0) };
+        Errno::check(rc).map_err(|errno| match errno.code() {
+            libc::EBUSY => BdevError::InUse { name: name() },
+            _ => BdevError::Refused {
+                name: name(),
+                errno,
+            },
+        })
     }
 
     /// Unregisters the bdev, and waits until it is gone: everybody who has it open is told, and must close it first.
@@ -288,10 +134,15 @@ impl Future for UnregisterBdev {
 }
 
 /// What the handles and the device know of a registration.
-struct Registration {
+pub(super) struct Registration {
     name: String,
+    pub(super) module: *mut spdk_sys::spdk_bdev_module,
     state: Mutex<State>,
     unregistering: AtomicBool,
+    /// Read while SPDK holds a lock: nothing is called while it is locked.
+    config: Mutex<Vec<ConfigEntry>>,
+    /// Ranges that are quiesced, or to be: the bdev can't go before they are let go of (M-24).
+    pub(super) quiesces: Mutex<Vec<Weak<QuiesceCore>>>,
 }
 
 #[derive(Default)]
@@ -302,12 +153,55 @@ struct State {
     is_gone: bool,
 }
 
-// SAFETY: the pointer is followed on the app thread alone; the rest is a mutex and an atomic.
+// SAFETY: the pointers are followed on the app thread alone; the rest is mutexes and an atomic.
 unsafe impl Send for Registration {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Registration {}
 
 impl Registration {
+    pub(super) fn new(
+        name: &str,
+        module: *mut spdk_sys::spdk_bdev_module,
+        config: Vec<ConfigEntry>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            module,
+            state: Mutex::new(State::default()),
+            unregistering: AtomicBool::new(false),
+            config: Mutex::new(config),
+            quiesces: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// SPDK is about to know the bdev.
+    pub(super) fn list(self: &Arc<Self>, bdev: Option<NonNull<spdk_sys::spdk_bdev>>) {
+        self.state().bdev = bdev;
+        lock(&REGISTERED).push(Arc::downgrade(self));
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn set_unregistering(&self) {
+        self.unregistering.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_unregistering(&self) -> bool {
+        self.unregistering.load(Ordering::Acquire)
+    }
+
+    /// The bdev, until it is freed. To be used on the app thread.
+    pub(super) fn bdev(&self) -> Option<NonNull<spdk_sys::spdk_bdev>> {
+        self.state().bdev
+    }
+
+    /// What recreates it.
+    pub(super) fn config(&self) -> Vec<ConfigEntry> {
+        lock(&self.config).clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -327,6 +221,10 @@ impl Registration {
 
     /// On the app thread.
     fn unregister(&self) {
+        let quiesces = std::mem::take(&mut *lock(&self.quiesces));
+        for quiesce in quiesces.iter().filter_map(Weak::upgrade) {
+            quiesce.release();
+        }
         if super::spdk_unregisters() {
             return;
         }
@@ -372,6 +270,41 @@ pub(super) struct Node<D> {
 }
 
 impl<D: BlockDevice> Node<D> {
+    pub(super) fn new(
+        device: D,
+        (block_size, align): (u32, usize),
+        (name, product): (CString, CString),
+        registration: &Arc<Registration>,
+    ) -> Self {
+        Self {
+            device,
+            bdev: ptr::null_mut(),
+            is_bdev: true,
+            block_size,
+            align,
+            name,
+            product,
+            registration: Arc::clone(registration),
+        }
+    }
+
+    pub(super) fn set_bdev(&mut self, bdev: *mut spdk_sys::spdk_bdev) {
+        self.bdev = bdev;
+    }
+
+    /// SPDK did not take it.
+    pub(super) fn refused(&mut self) {
+        self.is_bdev = false;
+    }
+
+    pub(super) fn product(&self) -> &CStr {
+        &self.product
+    }
+
+    pub(super) fn config(&self) -> Vec<ConfigEntry> {
+        self.registration.config()
+    }
+
     pub(super) fn device(&self) -> &D {
         &self.device
     }

@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 
 use crate::error::{Errno, IoCause, IoError, IoStatus, NvmeStatus, ScsiStatus};
+use crate::thread::Home;
 
 /// How a request ended.
 ///
@@ -20,6 +21,9 @@ pub enum RequestStatus {
     Miscompare,
     /// The first half of a fused command failed.
     FirstFusedFailed,
+    /// There is no memory for it now: the same request comes again, soon. How soon is SPDK's affair, and before SPDK
+    /// 24.01 this crate's, with the next turn of the thread (M-32).
+    NoMemory,
     /// An NVMe status (`spdk_bdev_io_complete_nvme_status`).
     Nvme {
         /// Dword 0 of the completion.
@@ -78,21 +82,21 @@ impl RequestStatus {
     ///
     /// `io` is a request of ours, on its thread, which nobody else completes and nobody touches any more.
     #[inline]
-    pub(super) unsafe fn complete(self, io: NonNull<spdk_sys::spdk_bdev_io>) {
+    pub(super) unsafe fn complete(self, io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) {
         if matches!(self, Self::Success) {
             let success = spdk_sys::spdk_bdev_io_status::SPDK_BDEV_IO_STATUS_SUCCESS;
             // SAFETY: by this function's contract.
             return unsafe { spdk_sys::spdk_bdev_io_complete(io.as_ptr(), success) };
         }
         // SAFETY: by this function's contract.
-        unsafe { self.complete_otherwise(io) };
+        unsafe { self.complete_otherwise(io, home) };
     }
 
     /// # Safety
     ///
     /// As [`complete`](Self::complete).
     #[cold]
-    unsafe fn complete_otherwise(self, io: NonNull<spdk_sys::spdk_bdev_io>) {
+    unsafe fn complete_otherwise(self, io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) {
         use spdk_sys::spdk_bdev_io_status as raw;
         let io = io.as_ptr();
         let plain = match self {
@@ -100,6 +104,16 @@ impl RequestStatus {
             Self::Aborted => raw::SPDK_BDEV_IO_STATUS_ABORTED,
             Self::Miscompare => raw::SPDK_BDEV_IO_STATUS_MISCOMPARE,
             Self::FirstFusedFailed => raw::SPDK_BDEV_IO_STATUS_FIRST_FUSED_FAILED,
+            Self::NoMemory => {
+                // SAFETY: by this function's contract.
+                if unsafe { spdk_sys::spdk_shim_request_nomem(io) } {
+                    return;
+                }
+                // SAFETY: nobody else has the request; its channel stays, and is of this thread.
+                let again = move || unsafe { spdk_sys::spdk_shim_request_submit(io) };
+                // SAFETY: as for `tell`: the thread stays while it has a request. The closure touches nothing else.
+                return unsafe { home.run_later(Box::new(again)) };
+            }
             Self::Nvme { cdw0, status } => {
                 let (sct, sc) = (status.sct.into(), status.sc.into());
                 // SAFETY: by this function's contract.

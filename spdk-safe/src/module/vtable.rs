@@ -14,6 +14,7 @@ use super::register::Node;
 use super::request::{Request, io_type, read, read_more};
 use crate::error::IoType;
 use crate::inside;
+use crate::json::Object;
 use crate::panic::contain;
 use crate::thread::{Home, is_exiting, registry};
 use crate::units::{Blocks, Bytes};
@@ -85,6 +86,8 @@ impl<D: BlockDevice> Vtable<D> {
         table.submit_request = Some(submit_request_callback::<D>);
         table.io_type_supported = Some(io_type_supported_callback::<D>);
         table.get_io_channel = Some(get_io_channel_callback);
+        table.dump_info_json = Some(dump_info_json_callback::<D>);
+        table.write_config_json = Some(write_config_json_callback::<D>);
         table
     };
 }
@@ -125,6 +128,52 @@ unsafe extern "C" fn io_type_supported_callback<D: BlockDevice>(
     io_type(raw.0 as i32).is_some_and(|io| {
         contain("BlockDevice::supports", || node.device().supports(io)).unwrap_or(false)
     })
+}
+
+/// # Safety
+///
+/// SPDK calls this on the app thread, inside of an object of `w`; `ctxt` is the bdev's [`Node`].
+unsafe extern "C" fn dump_info_json_callback<D: BlockDevice>(
+    ctxt: *mut c_void,
+    w: *mut spdk_sys::spdk_json_write_ctx,
+) -> c_int {
+    // SAFETY: by this function's contract.
+    let node = unsafe { &*ctxt.cast::<Node<D>>() };
+    let Some(writer) = NonNull::new(w) else {
+        return -libc::EINVAL;
+    };
+    let _inside = inside::enter();
+    // SAFETY: by this function's contract, for the length of this call.
+    let mut info = unsafe { Object::from_raw(writer) };
+    match contain("BlockDevice::dump_info", || {
+        node.device().dump_info(&mut info)
+    }) {
+        Some(Ok(())) => 0,
+        Some(Err(error)) => {
+            crate::log::error(&format!("the JSON of bdev {:?}: {error}", node.name()));
+            -libc::EIO
+        }
+        None => -libc::EIO,
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this inside of an array of `w`, and holds a lock that opening a bdev takes, too (M-06): nobody's code runs
+/// here. `ctxt` is the bdev's [`Node`].
+unsafe extern "C" fn write_config_json_callback<D: BlockDevice>(
+    bdev: *mut spdk_sys::spdk_bdev,
+    w: *mut spdk_sys::spdk_json_write_ctx,
+) {
+    let _inside = inside::enter();
+    contain("the configuration of a block device", || {
+        // SAFETY: by this function's contract.
+        let ctxt = unsafe { spdk_sys::spdk_shim_bdev_ctxt(bdev) };
+        // SAFETY: as above.
+        let node = unsafe { &*ctxt.cast::<Node<D>>() };
+        // SAFETY: as above.
+        unsafe { super::bdev_module::write_entries(&node.config(), w, &node.name()) };
+    });
 }
 
 /// # Safety

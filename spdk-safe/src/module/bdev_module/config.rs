@@ -45,6 +45,20 @@ pub(super) unsafe fn write(
         let _inside = inside::enter();
         behaviour.config()
     };
+    // SAFETY: by this function's contract.
+    unsafe { write_entries(&entries, w, &module.name()) }
+}
+
+/// Writes `entries` of `of`, as values of the array that `w` is in.
+///
+/// # Safety
+///
+/// As [`write`].
+pub(in crate::module) unsafe fn write_entries(
+    entries: &[ConfigEntry],
+    w: *mut spdk_sys::spdk_json_write_ctx,
+    of: &dyn std::fmt::Debug,
+) -> c_int {
     let mut result = 0;
     for ConfigEntry(entry) in entries {
         match entry {
@@ -57,10 +71,9 @@ pub(super) unsafe fn write(
                     result = -libc::EIO;
                 }
             }
-            Err(error) => crate::log::error(&format!(
-                "left out of the configuration of module {:?}: {error}",
-                module.name()
-            )),
+            Err(error) => {
+                crate::log::error(&format!("left out of the configuration of {of:?}: {error}"));
+            }
         }
     }
     result

@@ -32,10 +32,11 @@ use std::cell::UnsafeCell;
 use std::ffi::CStr;
 use std::fmt;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 pub use behaviour::{Examine, Module, ModuleResult};
 pub use config::ConfigEntry;
+pub(super) use config::write_entries;
 #[doc(hidden)]
 pub use link::__link;
 
@@ -44,7 +45,8 @@ pub(crate) use lifecycle::{
     is_in_fini_start, spdk_unregisters, take_failure,
 };
 
-use super::context::context_size;
+use super::BlockDevice;
+use super::context::{MAX_EXTRA, context_size};
 use crate::error::AppError;
 use behaviour::{ErasedExamine, ErasedModule};
 
@@ -82,7 +84,12 @@ pub struct BdevModule {
     adding: AtomicBool,
     added: AtomicBool,
     state: AtomicU8,
+    /// Bytes that requests of its devices have for these devices.
+    context: usize,
 }
+
+/// The largest of all modules: SPDK has one size for all (M-05).
+static CONTEXT: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: by the type invariant only `add` writes, one thread wins it, and others see the pointer after `added`.
 unsafe impl Sync for BdevModule {}
@@ -110,7 +117,30 @@ impl BdevModule {
             adding: AtomicBool::new(false),
             added: AtomicBool::new(false),
             state: AtomicU8::new(State::Listed as u8),
+            context: 0,
         }
+    }
+
+    /// The same module, which may have devices of type `D`: their requests have the bytes of driver context that they
+    /// need. Only for those with a [`BlockDevice::CONTEXT`].
+    #[must_use]
+    pub const fn device<D: BlockDevice>(mut self) -> Self {
+        const {
+            assert!(
+                D::CONTEXT <= MAX_EXTRA,
+                "`BlockDevice::CONTEXT` is more than 2048 bytes, which every I/O of the process would have to have: keep \
+                 large state in the channel, or in a `Box`"
+            );
+        }
+        if self.context < D::CONTEXT {
+            self.context = D::CONTEXT;
+        }
+        self
+    }
+
+    /// Whether requests of a `D` have what it needs.
+    pub(super) fn has_room_for<D: BlockDevice>(&self) -> bool {
+        D::CONTEXT <= CONTEXT.load(Ordering::Acquire)
     }
 
     /// The same module, which does what `module` says when SPDK starts, ends, and saves its configuration.
@@ -158,6 +188,7 @@ impl BdevModule {
                 allowed: "64 in a process",
             });
         };
+        CONTEXT.fetch_max(self.context, Ordering::AcqRel);
         let raw = self.raw.get().cast::<spdk_sys::spdk_bdev_module>();
         {
             // SAFETY: we won `adding`, so nobody else has a pointer to the struct; it is zeroed, which is valid for
@@ -220,5 +251,5 @@ impl fmt::Debug for BdevModule {
 
 /// What every module of the process needs of a request at most.
 fn context_bytes() -> usize {
-    context_size()
+    context_size() + CONTEXT.load(Ordering::Acquire)
 }
