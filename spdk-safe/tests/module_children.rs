@@ -513,3 +513,95 @@ fn the_children_may_be_held_beyond_submit_and_dropped_on_another_thread() {
         end(&spdk, bdev, "held", 1).await;
     });
 }
+
+#[test]
+fn m10_children_that_find_no_memory_wait_and_go_on() {
+    SPDK.run(async |spdk| {
+        let bdev = over(&spdk, "m10", 3, mirror).await;
+        let desc = BdevDesc::open(&spdk, "m10").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        // More than the pool has.
+        let writes = (0..2_000).map(|at| ch.write(Lba(at % 32), vec![at as u8; 512]));
+        for (result, _) in futures::future::join_all(writes).await {
+            result.unwrap();
+        }
+        let reads = (0..2_000).map(|at| ch.read(Lba(at % 31), vec![0; 1024]));
+        for (result, _) in futures::future::join_all(reads).await {
+            result.unwrap();
+        }
+        drop((ch, desc));
+        end(&spdk, bdev, "m10", 3).await;
+    });
+}
+
+#[test]
+fn d8_legs_that_go_while_children_are_in_flight_fail_them_and_go() {
+    SPDK.run(async |spdk| {
+        let bdev = over(&spdk, "d8", 2, mirror).await;
+        let desc = BdevDesc::open(&spdk, "d8").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        let mut failed = 0;
+        let mut writes: Vec<_> = (0..500)
+            .map(|at| Box::pin(ch.write(Lba(at % 32), vec![1_u8; 512])))
+            .collect();
+        for write in &mut writes {
+            assert!(futures::poll!(write).is_pending());
+        }
+        let mut gone = std::pin::pin!(MallocBdev::delete(&spdk, "d80"));
+        assert!(futures::poll!(&mut gone).is_pending());
+        for (result, _) in futures::future::join_all(writes).await {
+            failed += u32::from(result.is_err());
+        }
+        gone.await.unwrap();
+        let error = ch.write(Lba(0), vec![1_u8; 512]).await.0.unwrap_err();
+        assert!(
+            matches!(error, IoError::Failed { .. }),
+            "{error} after {failed}"
+        );
+        drop((ch, desc));
+        bdev.unregister().await;
+        MallocBdev::delete(&spdk, "d81").await.unwrap();
+    });
+}
+
+#[test]
+fn a_request_that_is_smuggled_to_another_thread_comes_home_with_an_error() {
+    thread_local! {
+        static POCKET: RefCell<Option<(WriteRequest, Rc<Vec<Leg>>)>> = const { RefCell::new(None) };
+    }
+    SPDK.run(async |spdk| {
+        let bdev = over(&spdk, "t4", 1, |legs, request| match request {
+            Request::Write(write) => POCKET.set(Some((write, Rc::clone(legs)))),
+            other => pass(legs, other),
+        })
+        .await;
+        let desc = BdevDesc::open(&spdk, "t4").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        let other = Thread::builder("t4").create(&spdk).await.unwrap();
+        for with_children in [false, true] {
+            let mut io = Box::pin(ch.write(Lba(0), desc.alloc(Blocks(1)).unwrap()));
+            assert!(futures::poll!(&mut io).is_pending());
+            other
+                .call(move || {
+                    let (write, legs) = POCKET.take().unwrap();
+                    if with_children {
+                        write.children(Count::new()).write(&legs[0], Lba(0), 0);
+                    } else {
+                        write.forward(&legs[0], Lba(0), |write, result| {
+                            let home = std::thread::current().id();
+                            let error = result.unwrap_err();
+                            assert!(matches!(error, IoError::Thread(_)), "{error} on {home:?}");
+                            write.complete(RequestStatus::Aborted);
+                        });
+                    }
+                })
+                .await
+                .unwrap();
+            let error = io.await.0.unwrap_err();
+            assert_eq!(error.is_aborted(), !with_children, "{error}");
+        }
+        other.exit().await;
+        drop((ch, desc));
+        end(&spdk, bdev, "t4", 1).await;
+    });
+}

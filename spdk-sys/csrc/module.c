@@ -17,25 +17,25 @@ spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc, struct spdk_shim_ne
 
 #if !SINCE(21, 1)
 	if (desc->max_segment_size != 0 || desc->max_segments != 0) {
-		SPDK_SHIM_NEEDS(needs, "a limit on pieces of memory", "21.01");
+		(void)SPDK_SHIM_NEEDS(needs, "a limit on pieces of memory", "21.01");
 		return NULL;
 	}
 #endif
 #if !SINCE(21, 7)
 	if (desc->max_unmap != 0 || desc->max_unmap_segments != 0 || desc->max_write_zeroes != 0) {
-		SPDK_SHIM_NEEDS(needs, "a limit on unmaps and zeroes", "21.07");
+		(void)SPDK_SHIM_NEEDS(needs, "a limit on unmaps and zeroes", "21.07");
 		return NULL;
 	}
 #endif
 #if !SINCE(23, 1)
 	if (desc->max_copy != 0) {
-		SPDK_SHIM_NEEDS(needs, "a limit on copies", "23.01");
+		(void)SPDK_SHIM_NEEDS(needs, "a limit on copies", "23.01");
 		return NULL;
 	}
 #endif
 #if !SINCE(24, 1)
 	if (desc->max_read_write != 0) {
-		SPDK_SHIM_NEEDS(needs, "a limit on reads and writes", "24.01");
+		(void)SPDK_SHIM_NEEDS(needs, "a limit on reads and writes", "24.01");
 		return NULL;
 	}
 #endif
