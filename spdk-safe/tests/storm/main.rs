@@ -122,9 +122,9 @@ fn child(name: &str, seed: Option<u64>, steps: &str) -> (bool, String) {
         command.env(SEED, seed.to_string());
     }
     let out = tempfile::NamedTempFile::new().unwrap();
-    command
-        .stdout(out.reopen().unwrap())
-        .stderr(out.reopen().unwrap());
+    // One file position for both, or they write over each other, and over the seed.
+    let both = out.reopen().unwrap();
+    command.stdout(both.try_clone().unwrap()).stderr(both);
     let mut child = command.spawn().unwrap();
     let end = Instant::now() + HUNG + Duration::from_secs(number("STORM_SECONDS").unwrap_or(30));
     let passed = loop {
