@@ -1,0 +1,50 @@
+//! The block device: every request goes to the base as it is.
+
+use std::rc::Rc;
+
+use spdk_safe::bdev::{IoChannel, SharedDesc};
+use spdk_safe::error::{ChannelError, IoType};
+use spdk_safe::module::{BlockDevice, Request};
+use spdk_safe::prelude::ReadWrite;
+
+/// A pass-through bdev. It keeps its base open and claimed for as long as it lives.
+pub(super) struct Device {
+    base: SharedDesc<ReadWrite>,
+}
+
+impl Device {
+    /// Over `base`, which is claimed.
+    pub(super) fn new(base: SharedDesc<ReadWrite>) -> Self {
+        Self { base }
+    }
+}
+
+impl BlockDevice for Device {
+    /// A channel of the base, one for each SPDK thread.
+    type Channel = IoChannel<ReadWrite>;
+
+    fn create_channel(&self) -> Result<IoChannel<ReadWrite>, ChannelError> {
+        self.base.channel()
+    }
+
+    // What is left out SPDK emulates, or says that there is none.
+    fn supports(&self, io: IoType) -> bool {
+        let forwards = matches!(
+            io,
+            IoType::Read
+                | IoType::Write
+                | IoType::Unmap
+                | IoType::WriteZeroes
+                | IoType::Flush
+                | IoType::Reset
+                | IoType::Compare
+                | IoType::Copy
+                | IoType::ZeroCopy
+        );
+        forwards && self.base.info().supports(io)
+    }
+
+    fn submit(&self, base: &Rc<IoChannel<ReadWrite>>, request: Request) {
+        request.forward(base, |request, result| request.complete(result));
+    }
+}
