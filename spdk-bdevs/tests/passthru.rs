@@ -1,0 +1,376 @@
+//! The pass-through: I/O of all types, bases that come, go and are taken, deletion.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::join_all;
+use spdk_bdevs::passthru::{Creation, MODULE, Passthru, Status};
+use spdk_safe::app::yield_now;
+use spdk_safe::bdev::{self, ErrorBdev, Fault, Injection};
+use spdk_safe::error::IoCause;
+use spdk_safe::module::BdevModule;
+use spdk_safe::prelude::*;
+use spdk_safe::test::Harness;
+use spdk_safe::thread;
+
+/// Claims what the pass-through would.
+static OTHER: BdevModule = BdevModule::new(c"other");
+static SPDK: Harness = Harness::new(&[&MODULE, &OTHER]);
+
+async fn malloc(spdk: &Spdk, name: &str) {
+    let disk = MallocBdev::builder(name).blocks(64);
+    disk.create(spdk).await.unwrap();
+}
+
+async fn create(spdk: &Spdk, name: &str, base: &str) {
+    let created = Passthru::builder(name, base).create(spdk).await;
+    assert_eq!(created, Ok(Creation::Registered));
+}
+
+fn status(name: &str) -> Option<Status> {
+    let all = Passthru::list();
+    all.into_iter()
+        .find(|pt| pt.name == name)
+        .map(|pt| pt.status)
+}
+
+fn open(spdk: &Spdk, name: &str) -> (BdevDesc<ReadWrite>, IoChannel<ReadWrite>) {
+    let desc = BdevDesc::open(spdk, name).read_write().unwrap();
+    let ch = desc.channel().unwrap();
+    (desc, ch)
+}
+
+fn block(desc: &BdevDesc<ReadWrite>, byte: u8) -> DmaBuf {
+    let mut buf = desc.alloc(Blocks(1)).unwrap();
+    buf.fill(byte);
+    buf
+}
+
+/// Waits until `is_so`: the harness ends a test that hangs.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn io_of_every_type_does_below_what_it_does_above() {
+    SPDK.run(async |spdk| {
+        malloc(&spdk, "all").await;
+        create(&spdk, "all-pt", "all").await;
+        let (desc, ch) = open(&spdk, "all-pt");
+        let base = BdevDesc::open(&spdk, "all").read_only().unwrap();
+        let base_ch = base.channel().unwrap();
+        let below = async |lba| base_ch.read_blocks(Lba(lba), Blocks(1)).await.unwrap()[511];
+
+        ch.write(Lba(3), block(&desc, 7)).await.0.unwrap();
+        assert_eq!(below(3).await, 7);
+        assert_eq!(ch.read_blocks(Lba(3), Blocks(1)).await.unwrap()[0], 7);
+        // In pieces that are not whole blocks.
+        let (result, pieces) = ch.read(Lba(3), vec![vec![0_u8; 100], vec![0; 412]]).await;
+        result.unwrap();
+        assert_eq!(pieces.concat(), [7; 512]);
+        ch.compare(Lba(3), block(&desc, 7)).await.0.unwrap();
+        let error = ch.compare(Lba(3), block(&desc, 8)).await.0.unwrap_err();
+        assert!(error.is_miscompare(), "{error}");
+        let caw = ch.compare_and_write(Lba(3), block(&desc, 7), block(&desc, 9));
+        match caw.await.0 {
+            Err(error @ IoError::Unsupported { .. }) => println!("left out: {error}"),
+            result => {
+                result.unwrap();
+                assert_eq!(below(3).await, 9);
+                let caw = ch.compare_and_write(Lba(3), block(&desc, 7), block(&desc, 1));
+                assert!(caw.await.0.unwrap_err().is_miscompare());
+                assert_eq!(below(3).await, 9);
+            }
+        }
+        ch.write(Lba(3), block(&desc, 9)).await.0.unwrap();
+        match ch.copy(Lba(10), Lba(3), Blocks(1)).await {
+            Err(error @ IoError::NeedsVersion { .. }) => println!("left out: {error}"),
+            result => {
+                result.unwrap();
+                assert_eq!(below(10).await, 9);
+            }
+        }
+        match ch.zcopy(Lba(3), Blocks(1)).await {
+            Err(error @ IoError::Unsupported { .. }) => println!("left out: {error}"),
+            zcopy => {
+                let mut zcopy = zcopy.unwrap();
+                let mut bytes = [0; 512];
+                zcopy.copy_out(0, &mut bytes).unwrap();
+                assert_eq!(bytes, [9; 512]);
+                zcopy.copy_in(0, &[11; 512]).unwrap();
+                zcopy.commit().await.unwrap();
+                assert_eq!(below(3).await, 11);
+            }
+        }
+        ch.unmap(Lba(3), Blocks(1)).await.unwrap();
+        assert_eq!(below(3).await, 0);
+        ch.write(Lba(4), block(&desc, 1)).await.0.unwrap();
+        ch.write_zeroes(Lba(4), Blocks(1)).await.unwrap();
+        assert_eq!(below(4).await, 0);
+        ch.flush(Lba(0), Blocks(64)).await.unwrap();
+        ch.reset().await.unwrap();
+
+        drop((ch, desc, base_ch));
+        base.close().await;
+        Passthru::delete(&spdk, "all-pt").await.unwrap();
+        MallocBdev::delete(&spdk, "all").await.unwrap();
+    });
+}
+
+#[test]
+fn it_is_like_its_base_and_claims_it() {
+    SPDK.run(async |spdk| {
+        let disk = MallocBdev::builder("like").blocks(64).block_size(4096);
+        disk.optimal_io_boundary(8).create(&spdk).await.unwrap();
+        create(&spdk, "like-pt", "like").await;
+        let base = bdev::find(&spdk, "like").unwrap().unwrap();
+        let pt = bdev::find(&spdk, "like-pt").unwrap().unwrap();
+        assert_eq!((pt.num_blocks, pt.block_size), (Blocks(64), 4096));
+        assert_eq!(pt.align, base.align);
+        assert_eq!(pt.optimal_io_boundary, 8);
+        assert_eq!(pt.write_cache, base.write_cache);
+        assert_eq!(pt.module, "rust_passthru");
+        assert_eq!(base.claim.unwrap().by, "rust_passthru");
+        // D6, and a second one over the same base.
+        let refused = BdevDesc::open(&spdk, "like").read_write();
+        assert!(matches!(refused, Err(OpenError::Claimed { .. })));
+        let refused = Passthru::builder("like-pt2", "like").create(&spdk).await;
+        assert!(
+            matches!(refused, Err(BdevError::BaseClaimed { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(status("like-pt2"), None, "nothing is left");
+        Passthru::delete(&spdk, "like-pt").await.unwrap();
+        let free = bdev::find(&spdk, "like").unwrap().unwrap();
+        assert_eq!(free.claim, None);
+        MallocBdev::delete(&spdk, "like").await.unwrap();
+    });
+}
+
+#[test]
+fn what_the_base_says_of_an_io_goes_up() {
+    SPDK.run(async |spdk| {
+        malloc(&spdk, "says").await;
+        let faulty = ErrorBdev::on("says").create(&spdk).await.unwrap();
+        create(&spdk, "says-pt", &faulty).await;
+        let (desc, ch) = open(&spdk, "says-pt");
+        let once = Injection::new(Fault::Fail)
+            .into_type(IoType::Write)
+            .count(1);
+        ErrorBdev::inject(&spdk, &faulty, once).unwrap();
+        let error = ch.write(Lba(0), block(&desc, 1)).await.0.unwrap_err();
+        let IoError::Failed { status, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(status.cause, IoCause::Failed);
+        ch.write(Lba(0), block(&desc, 1)).await.0.unwrap();
+        drop((ch, desc));
+        Passthru::delete(&spdk, "says-pt").await.unwrap();
+        ErrorBdev::delete(&spdk, &faulty).await.unwrap();
+        MallocBdev::delete(&spdk, "says").await.unwrap();
+    });
+}
+
+#[test]
+fn r2_names_and_deletions_that_cant_be_are_errors() {
+    SPDK.run(async |spdk| {
+        malloc(&spdk, "r2").await;
+        let not_found = Passthru::delete(&spdk, "r2-pt").await;
+        assert!(matches!(not_found, Err(BdevError::NotFound { .. })));
+        let not_ours = Passthru::delete(&spdk, "r2").await;
+        assert!(matches!(not_ours, Err(BdevError::NotFound { .. })));
+        for (name, base) in [("", "r2"), ("a\0b", "r2"), (&*"n".repeat(300), "r2")] {
+            let refused = Passthru::builder(name, base).create(&spdk).await;
+            assert!(
+                matches!(refused, Err(BdevError::Name { .. })),
+                "{refused:?}"
+            );
+        }
+        let refused = Passthru::builder("r2-pt", "r2-pt").create(&spdk).await;
+        assert!(
+            matches!(refused, Err(BdevError::NoBase { .. })),
+            "{refused:?}"
+        );
+        create(&spdk, "r2-pt", "r2").await;
+        for name in ["r2", "r2-pt"] {
+            let refused = Passthru::builder(name, "elsewhere").create(&spdk).await;
+            assert!(
+                matches!(refused, Err(BdevError::Exists { .. })),
+                "{refused:?}"
+            );
+        }
+
+        // In use, by a channel whose thread is ours: the deletion goes on when nobody waits for it, and no second one.
+        let (desc, ch) = open(&spdk, "r2-pt");
+        let write = ch.write(Lba(0), block(&desc, 1));
+        let mut first = Box::pin(Passthru::delete(&spdk, "r2-pt"));
+        assert!(futures::poll!(&mut first).is_pending());
+        drop(first);
+        let second = Passthru::delete(&spdk, "r2-pt").await;
+        assert!(
+            matches!(second, Err(BdevError::Deleting { .. })),
+            "{second:?}"
+        );
+        let refused = Passthru::builder("r2-pt", "r2").create(&spdk).await;
+        assert!(
+            matches!(
+                refused,
+                Err(BdevError::Deleting { .. } | BdevError::Exists { .. })
+            ),
+            "{refused:?}"
+        );
+        write.await.0.unwrap();
+        drop((ch, desc));
+        until(|| status("r2-pt").is_none()).await;
+        assert_eq!(bdev::find(&spdk, "r2-pt").unwrap(), None);
+        MallocBdev::delete(&spdk, "r2").await.unwrap();
+    });
+}
+
+#[test]
+fn one_whose_base_is_not_there_comes_with_it() {
+    SPDK.run(async |spdk| {
+        // Two, one on the other, in the wrong order: as a saved configuration may have them.
+        for (name, base) in [
+            ("late-pt2", "late-pt"),
+            ("late-pt", "late"),
+            ("never", "nowhere"),
+        ] {
+            let created = Passthru::builder(name, base).create(&spdk).await;
+            assert_eq!(created, Ok(Creation::AwaitsBase));
+        }
+        assert_eq!(bdev::find(&spdk, "late-pt").unwrap(), None);
+        assert_eq!(
+            status("late-pt"),
+            Some(Status::AwaitsBase { last_error: None })
+        );
+        malloc(&spdk, "late").await;
+        until(|| status("late-pt2") == Some(Status::Registered)).await;
+        let (desc, ch) = open(&spdk, "late-pt2");
+        ch.write(Lba(1), block(&desc, 5)).await.0.unwrap();
+        drop((ch, desc));
+        // A base that is taken when it comes: it waits on, and says why.
+        let desc = BdevDesc::open(&spdk, "late-pt2").read_write().unwrap();
+        let claimed = desc.claim(&OTHER).unwrap();
+        let refused = Passthru::builder("late-pt3", "late-pt2")
+            .create(&spdk)
+            .await;
+        assert!(
+            matches!(refused, Err(BdevError::BaseClaimed { .. })),
+            "{refused:?}"
+        );
+        claimed.close().await;
+
+        Passthru::delete(&spdk, "never").await.unwrap();
+        assert_eq!(status("never"), None);
+        MallocBdev::delete(&spdk, "late").await.unwrap();
+        until(|| status("late-pt2") == Some(Status::AwaitsBase { last_error: None })).await;
+        until(|| status("late-pt") == Some(Status::AwaitsBase { last_error: None })).await;
+        // It comes again.
+        malloc(&spdk, "late").await;
+        until(|| status("late-pt2") == Some(Status::Registered)).await;
+        Passthru::delete(&spdk, "late-pt2").await.unwrap();
+        Passthru::delete(&spdk, "late-pt").await.unwrap();
+        MallocBdev::delete(&spdk, "late").await.unwrap();
+    });
+}
+
+/// Writes until an I/O fails, and counts those that were well.
+async fn load(desc: SharedDesc<ReadWrite>, well: Arc<AtomicU64>) {
+    let ch = desc.channel().unwrap();
+    drop(desc);
+    let slots = (0..16).map(async |slot| {
+        let mut buf = ch.alloc(Blocks(1)).unwrap();
+        for turn in 0.. {
+            let (result, back) = ch.write(Lba((slot + turn) % 64), buf).await;
+            if result.is_err() {
+                return;
+            }
+            well.fetch_add(1, Ordering::Relaxed);
+            buf = back;
+        }
+    });
+    join_all(slots).await;
+}
+
+/// A load on the app thread and on another one, under which `change` happens.
+async fn under_load(spdk: &Spdk, name: &str, change: impl AsyncFnOnce()) {
+    let desc = BdevDesc::open(spdk, name).read_write().unwrap();
+    let other = Thread::builder(format!("{name}-load")).create(spdk);
+    let other = other.await.unwrap();
+    let (well_here, well_there) = (Arc::default(), Arc::<AtomicU64>::default());
+    let (shared, well) = (desc.share(), Arc::clone(&well_there));
+    let there = other.handle().spawn(move || load(shared, well));
+    let there = there.await.unwrap();
+    let here = thread::spawn_local(load(desc.share(), Arc::clone(&well_here))).unwrap();
+    until(|| {
+        [&well_here, &well_there]
+            .iter()
+            .all(|well| well.load(Ordering::Relaxed) > 100)
+    })
+    .await;
+    change().await;
+    here.await.unwrap();
+    there.await.unwrap();
+    other.exit().await;
+    desc.close().await;
+}
+
+#[test]
+fn d8_a_base_that_is_removed_under_load_takes_it_along_and_back() {
+    SPDK.run(async |spdk| {
+        malloc(&spdk, "hot").await;
+        create(&spdk, "hot-pt", "hot").await;
+        under_load(&spdk, "hot-pt", async || {
+            MallocBdev::delete(&spdk, "hot").await.unwrap();
+        })
+        .await;
+        until(|| status("hot-pt") == Some(Status::AwaitsBase { last_error: None })).await;
+        assert_eq!(bdev::find(&spdk, "hot-pt").unwrap(), None);
+        malloc(&spdk, "hot").await;
+        until(|| status("hot-pt") == Some(Status::Registered)).await;
+        let (desc, ch) = open(&spdk, "hot-pt");
+        ch.write(Lba(0), block(&desc, 1)).await.0.unwrap();
+        drop((ch, desc));
+        Passthru::delete(&spdk, "hot-pt").await.unwrap();
+        MallocBdev::delete(&spdk, "hot").await.unwrap();
+    });
+}
+
+#[test]
+fn m9_it_is_deleted_under_load() {
+    SPDK.run(async |spdk| {
+        malloc(&spdk, "del").await;
+        create(&spdk, "del-pt", "del").await;
+        under_load(&spdk, "del-pt", async || {
+            Passthru::delete(&spdk, "del-pt").await.unwrap();
+        })
+        .await;
+        assert_eq!(status("del-pt"), None);
+        // The base is free at once.
+        create(&spdk, "del-pt", "del").await;
+        Passthru::delete(&spdk, "del-pt").await.unwrap();
+        MallocBdev::delete(&spdk, "del").await.unwrap();
+    });
+}
+
+#[test]
+fn deleted_while_its_base_goes_it_does_not_come_again() {
+    SPDK.run(async |spdk| {
+        malloc(&spdk, "both").await;
+        create(&spdk, "both-pt", "both").await;
+        let deletions = futures::future::join(
+            MallocBdev::delete(&spdk, "both"),
+            Passthru::delete(&spdk, "both-pt"),
+        );
+        let (base, pt) = deletions.await;
+        base.unwrap();
+        pt.unwrap();
+        assert_eq!(status("both-pt"), None);
+        malloc(&spdk, "both").await;
+        assert_eq!(bdev::find(&spdk, "both-pt").unwrap(), None);
+        MallocBdev::delete(&spdk, "both").await.unwrap();
+    });
+}
