@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::future::join_all;
 use spdk_bdevs::passthru::{Creation, MODULE, Passthru, Status};
 use spdk_safe::app::yield_now;
-use spdk_safe::bdev::{self, ErrorBdev, Fault, Injection};
+use spdk_safe::bdev::{self, BdevEvent, ErrorBdev, Fault, Injection, NullBdev, Uuid};
 use spdk_safe::error::IoCause;
 use spdk_safe::module::BdevModule;
 use spdk_safe::prelude::*;
@@ -123,13 +123,20 @@ fn io_of_every_type_does_below_what_it_does_above() {
 fn it_is_like_its_base_and_claims_it() {
     SPDK.run(async |spdk| {
         let disk = MallocBdev::builder("like").blocks(64).block_size(4096);
-        disk.optimal_io_boundary(8).create(&spdk).await.unwrap();
+        match disk.clone().optimal_io_boundary(8).create(&spdk).await {
+            Err(error @ BdevError::NeedsVersion { .. }) => {
+                println!("left out: {error}");
+                disk.create(&spdk).await.unwrap();
+            }
+            created => created.unwrap(),
+        }
         create(&spdk, "like-pt", "like").await;
         let base = bdev::find(&spdk, "like").unwrap().unwrap();
         let pt = bdev::find(&spdk, "like-pt").unwrap().unwrap();
         assert_eq!((pt.num_blocks, pt.block_size), (Blocks(64), 4096));
         assert_eq!(pt.align, base.align);
-        assert_eq!(pt.optimal_io_boundary, 8);
+        assert_eq!(pt.optimal_io_boundary, base.optimal_io_boundary);
+        assert_eq!(pt.physical_block_size, base.physical_block_size);
         assert_eq!(pt.write_cache, base.write_cache);
         assert_eq!(pt.module, "rust_passthru");
         assert_eq!(base.claim.unwrap().by, "rust_passthru");
@@ -145,7 +152,36 @@ fn it_is_like_its_base_and_claims_it() {
         Passthru::delete(&spdk, "like-pt").await.unwrap();
         let free = bdev::find(&spdk, "like").unwrap().unwrap();
         assert_eq!(free.claim, None);
+        // It keeps its UUID; another one does not get it.
+        let uuid = Uuid::from_bytes([7; 16]);
+        let pt = Passthru::builder("like-pt", "like").uuid(uuid);
+        pt.create(&spdk).await.unwrap();
+        assert_eq!(bdev::find(&spdk, "like-pt").unwrap().unwrap().uuid, uuid);
+        Passthru::delete(&spdk, "like-pt").await.unwrap();
         MallocBdev::delete(&spdk, "like").await.unwrap();
+    });
+}
+
+#[test]
+fn it_grows_with_its_base() {
+    SPDK.run(async |spdk| {
+        let disk = NullBdev::builder("grows").blocks(2048);
+        disk.create(&spdk).await.unwrap();
+        create(&spdk, "grows-pt", "grows").await;
+        create(&spdk, "grows-pt2", "grows-pt").await;
+        let (desc, ch) = open(&spdk, "grows-pt2");
+        let mut events = desc.events();
+        let past = ch.write(Lba(5000), block(&desc, 1)).await.0;
+        assert!(past.is_err());
+        NullBdev::resize(&spdk, "grows", 8192).unwrap();
+        let num_blocks = Blocks(8192);
+        assert_eq!(events.next().await, Some(BdevEvent::Resized { num_blocks }));
+        assert_eq!(desc.num_blocks(), num_blocks);
+        ch.write(Lba(5000), block(&desc, 1)).await.0.unwrap();
+        drop((ch, desc));
+        Passthru::delete(&spdk, "grows-pt2").await.unwrap();
+        Passthru::delete(&spdk, "grows-pt").await.unwrap();
+        NullBdev::delete(&spdk, "grows").await.unwrap();
     });
 }
 

@@ -1,21 +1,27 @@
 //! The block device: every request goes to the base as it is.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use spdk_safe::bdev::{IoChannel, SharedDesc};
 use spdk_safe::error::{ChannelError, IoType};
+use spdk_safe::json::{Object, WriteError};
 use spdk_safe::module::{BlockDevice, Request};
 use spdk_safe::prelude::ReadWrite;
 
 /// A pass-through bdev. It keeps its base open and claimed for as long as it lives.
 pub(super) struct Device {
+    name: String,
     base: SharedDesc<ReadWrite>,
 }
 
 impl Device {
-    /// Over `base`, which is claimed.
-    pub(super) fn new(base: SharedDesc<ReadWrite>) -> Self {
-        Self { base }
+    /// Named `name`, over `base`, which is claimed.
+    pub(super) fn new(name: &str, base: SharedDesc<ReadWrite>) -> Self {
+        Self {
+            name: name.to_owned(),
+            base,
+        }
     }
 }
 
@@ -42,6 +48,15 @@ impl BlockDevice for Device {
                 | IoType::ZeroCopy
         );
         forwards && self.base.info().supports(io)
+    }
+
+    // As C's.
+    fn dump_info(&self, info: &mut Object<'_>) -> Result<(), WriteError> {
+        let passthru = BTreeMap::from([
+            ("name", &*self.name),
+            ("base_bdev_name", &*self.base.info().name),
+        ]);
+        info.named("passthru", &passthru)
     }
 
     fn submit(&self, base: &Rc<IoChannel<ReadWrite>>, request: Request) {

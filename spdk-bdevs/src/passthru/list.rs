@@ -18,14 +18,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use spdk_safe::app::Spdk;
-use spdk_safe::bdev::{self, BdevEvent, BdevEvents, BdevInfo};
+use spdk_safe::bdev::{self, BdevEvent, BdevEvents, BdevInfo, Uuid};
 use spdk_safe::error::{BdevError, ClaimError, OpenError};
 use spdk_safe::module::{BlockDeviceBuilder, ConfigEntry, RegisteredBdev};
 use spdk_safe::prelude::BdevDesc;
 use spdk_safe::thread;
+use spdk_safe::units::Blocks;
 
 use super::device::Device;
-use super::{Creation, MODULE, Passthru, Status, rpc};
+use super::{Creation, MODULE, Passthru, PassthruBuilder, Status, rpc};
 
 static LIST: Mutex<List> = Mutex::new(List {
     next_id: 0,
@@ -42,13 +43,15 @@ struct Entry {
     id: u64,
     name: String,
     base: String,
+    /// Its own from the first registration on, so that it keeps it.
+    uuid: Option<Uuid>,
     phase: Phase,
 }
 
 enum Phase {
     /// For its base; with why it could not be registered when that was there.
     Waiting(Option<BdevError>),
-    /// It is being registered, here and now.
+    /// It is being registered, or looked at, here and now.
     Starting,
     Up(RegisteredBdev),
     /// It is being unregistered.
@@ -78,7 +81,8 @@ impl List {
 }
 
 /// Asks for one, and registers it if its base is there.
-pub(super) fn create(spdk: &Spdk, name: String, base: String) -> Result<Creation, BdevError> {
+pub(super) fn create(spdk: &Spdk, asked: PassthruBuilder) -> Result<Creation, BdevError> {
+    let PassthruBuilder { name, base, uuid } = asked;
     if name.is_empty() || name.len() > 255 || name.contains('\0') {
         return Err(BdevError::Name { name });
     }
@@ -100,14 +104,14 @@ pub(super) fn create(spdk: &Spdk, name: String, base: String) -> Result<Creation
             id,
             name: name.clone(),
             base: base.clone(),
+            uuid,
             phase: Phase::Starting,
         });
         id
     };
-    let started = start(spdk, id, &name, &base);
-    match started {
+    match start(spdk, id, &name, &base, uuid) {
         Ok(bdev) => {
-            up(id, bdev);
+            up(spdk, id, bdev);
             Ok(Creation::Registered)
         }
         Err(BdevError::NoBase { .. }) => {
@@ -130,7 +134,13 @@ fn taken(name: String) -> BdevError {
 }
 
 /// Opens and claims the base, and registers the bdev.
-fn start(spdk: &Spdk, id: u64, name: &str, base: &str) -> Result<RegisteredBdev, BdevError> {
+fn start(
+    spdk: &Spdk,
+    id: u64,
+    name: &str,
+    base: &str,
+    uuid: Option<Uuid>,
+) -> Result<RegisteredBdev, BdevError> {
     let desc = BdevDesc::open(spdk, base)
         .read_write()
         .map_err(|error| cannot_open(name, error))?;
@@ -138,22 +148,22 @@ fn start(spdk: &Spdk, id: u64, name: &str, base: &str) -> Result<RegisteredBdev,
         .claim(&MODULE)
         .map_err(|(error, _desc)| cannot_claim(name, error))?;
     let info = desc.info();
-    if info.metadata_size != 0 {
+    if info.metadata_size != 0 && !info.metadata_interleaved {
         return Err(BdevError::Geometry {
             name: name.to_owned(),
-            what: "the base's metadata in bytes of each block",
+            what: "the separate metadata of a block of the base",
             got: info.metadata_size.into(),
-            allowed: "0",
+            allowed: "0 bytes",
         });
     }
-    let bdev = BlockDeviceBuilder::new(name)
+    let builder = BlockDeviceBuilder::new(name)
         .product("Rust passthru")
-        .blocks(desc.num_blocks())
-        .block_size(info.block_size)
-        .align(info.align)
-        .optimal_io_boundary(info.optimal_io_boundary)
-        .write_cache(info.write_cache)
-        .register(spdk, &MODULE, Device::new(desc.share()))?;
+        .like(info);
+    let builder = match uuid {
+        Some(uuid) => builder.uuid(uuid),
+        None => builder,
+    };
+    let bdev = builder.register(spdk, &MODULE, Device::new(name, desc.share()))?;
     // The share keeps the base open; the stream does not.
     let events = desc.events();
     // The app ends if there can be no task: it takes away all bdevs.
@@ -204,8 +214,13 @@ fn cannot_claim(name: &str, error: ClaimError) -> BdevError {
     }
 }
 
-fn up(id: u64, bdev: RegisteredBdev) {
+fn up(spdk: &Spdk, id: u64, bdev: RegisteredBdev) {
+    let uuid = match bdev::find(spdk, bdev.name()) {
+        Ok(Some(info)) => Some(info.uuid),
+        _ => None,
+    };
     if let Some(entry) = list().by_id(id) {
+        entry.uuid = uuid.or(entry.uuid);
         entry.phase = Phase::Up(bdev);
     }
 }
@@ -218,7 +233,7 @@ fn wait(id: u64, why: Option<BdevError>) {
 
 /// Registers the entry if it waits and its base is there.
 fn try_to_start(spdk: &Spdk, id: u64) {
-    let (name, base) = {
+    let (name, base, uuid) = {
         let mut list = list();
         let Some(entry) = list.by_id(id) else {
             return;
@@ -227,10 +242,10 @@ fn try_to_start(spdk: &Spdk, id: u64) {
             return;
         }
         entry.phase = Phase::Starting;
-        (entry.name.clone(), entry.base.clone())
+        (entry.name.clone(), entry.base.clone(), entry.uuid)
     };
-    match start(spdk, id, &name, &base) {
-        Ok(bdev) => up(id, bdev),
+    match start(spdk, id, &name, &base, uuid) {
+        Ok(bdev) => up(spdk, id, bdev),
         Err(BdevError::NoBase { .. }) => wait(id, None),
         Err(error) => wait(id, Some(error)),
     }
@@ -253,9 +268,30 @@ pub(super) fn examine(spdk: &Spdk, info: &BdevInfo) {
 /// Follows what happens to the base of an entry, until that is gone.
 async fn follow(spdk: Spdk, id: u64, mut events: BdevEvents) {
     while let Some(event) = events.next().await {
-        if event == BdevEvent::Removed {
-            return go(&spdk, id, false);
+        match event {
+            BdevEvent::Resized { num_blocks } => resize(id, num_blocks),
+            BdevEvent::Removed => return go(&spdk, id, false),
+            _ => {}
         }
+    }
+}
+
+/// The base has another size: a larger one, since SPDK lets nothing shrink that is open.
+fn resize(id: u64, num_blocks: Blocks) {
+    let bdev = {
+        let mut list = list();
+        let Some(entry) = list.by_id(id) else {
+            return;
+        };
+        match std::mem::replace(&mut entry.phase, Phase::Starting) {
+            Phase::Up(bdev) => bdev,
+            other => return entry.phase = other,
+        }
+    };
+    // Not for a bdev that is being removed by the app's end.
+    let _ = bdev.resize(num_blocks);
+    if let Some(entry) = list().by_id(id) {
+        entry.phase = Phase::Up(bdev);
     }
 }
 
@@ -393,7 +429,7 @@ pub(super) fn config() -> Vec<ConfigEntry> {
     list.entries
         .iter()
         .filter(stays)
-        .map(|entry| rpc::config_of(&entry.name, &entry.base))
+        .map(|entry| rpc::config_of(&entry.name, &entry.base, entry.uuid))
         .collect()
 }
 

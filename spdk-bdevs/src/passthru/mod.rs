@@ -22,9 +22,10 @@
 //! 2. **The list** (`list.rs`) knows what was asked for. A base may come later than what stands on it: a saved
 //!    configuration has it that way round. So a pass-through without its base waits, and SPDK shows every new bdev to
 //!    [`Examine::examine_config`]. A base may also go: its descriptor says so, as an event, and our bdev is unregistered,
-//!    which tells those above. It waits for its base again then.
+//!    which tells those above. It waits for its base again then. When the base grows, so does it.
 //! 3. **The module** (this file) ties it to SPDK: its name, the examine callback, and what `save_config` writes.
-//! 4. **The methods** (`rpc.rs`): `bdev_rust_passthru_create`, with `name` and `base_bdev_name`, and
+//! 4. **The methods** (`rpc.rs`): `bdev_rust_passthru_create`, with `name`, `base_bdev_name` and `uuid` or
+//!    without, and
 //!    `bdev_rust_passthru_delete`, with `name`.
 //!
 //! To have all that in an app, give it [`with`]:
@@ -58,7 +59,7 @@
 //! # }
 //! ```
 //!
-//! What it leaves out: bases with metadata, and compare-and-write, abort and seek, which have nothing below them yet:
+//! What it leaves out: bases with separate metadata, and compare-and-write, abort and seek, which have nothing below them yet:
 //! SPDK emulates the first and the last over what there is, and there is no abort.
 
 mod device;
@@ -66,7 +67,7 @@ mod list;
 mod rpc;
 
 use spdk_safe::app::{Builder, Spdk};
-use spdk_safe::bdev::BdevInfo;
+use spdk_safe::bdev::{BdevInfo, Uuid};
 use spdk_safe::error::BdevError;
 use spdk_safe::module::{BdevModule, ConfigEntry, Examine, Module};
 
@@ -124,6 +125,7 @@ pub enum Creation {
 pub struct PassthruBuilder {
     name: String,
     base: String,
+    uuid: Option<Uuid>,
 }
 
 impl Passthru {
@@ -132,6 +134,7 @@ impl Passthru {
         PassthruBuilder {
             name: name.into(),
             base: base.into(),
+            uuid: None,
         }
     }
 
@@ -156,6 +159,12 @@ impl Passthru {
 }
 
 impl PassthruBuilder {
+    /// Its UUID. Without one it gets one at random, which it keeps, also in a saved configuration.
+    pub fn uuid(mut self, uuid: Uuid) -> Self {
+        self.uuid = Some(uuid);
+        self
+    }
+
     /// Claims the base and registers the bdev, or notes that it is to come when its base does.
     ///
     /// It stays until it is [deleted](Passthru::delete), or the app ends: if the base goes, the bdev does, and
@@ -165,9 +174,9 @@ impl PassthruBuilder {
     ///
     /// [`BdevError`]: [`Exists`](BdevError::Exists), [`Deleting`](BdevError::Deleting),
     /// [`BaseClaimed`](BdevError::BaseClaimed), [`NoBase`](BdevError::NoBase) if it is its own base,
-    /// [`Geometry`](BdevError::Geometry) if the base has metadata. Nothing is left behind.
+    /// [`Geometry`](BdevError::Geometry) if the base has separate metadata. Nothing is left behind.
     pub async fn create(self, spdk: &Spdk) -> Result<Creation, BdevError> {
-        list::create(spdk, self.name, self.base)
+        list::create(spdk, self)
     }
 }
 

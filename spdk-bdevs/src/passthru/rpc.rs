@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use spdk_safe::app::Spdk;
+use spdk_safe::bdev::Uuid;
 use spdk_safe::module::ConfigEntry;
 use spdk_safe::rpc::{self, Method, RpcError, State};
 
@@ -21,13 +22,20 @@ const CREATE: &str = "bdev_rust_passthru_create";
 struct Create {
     name: String,
     base_bdev_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<String>,
 }
 
 /// Answers the name, as C's does, also when the base is not there yet.
 async fn create(spdk: Spdk, params: Create) -> Result<String, RpcError> {
-    Passthru::builder(&*params.name, params.base_bdev_name)
-        .create(&spdk)
-        .await?;
+    let mut builder = Passthru::builder(&*params.name, params.base_bdev_name);
+    if let Some(uuid) = params.uuid {
+        let uuid = uuid
+            .parse()
+            .map_err(|error| RpcError::invalid_params(format!("uuid: {error}")))?;
+        builder = builder.uuid(uuid);
+    }
+    builder.create(&spdk).await?;
     Ok(params.name)
 }
 
@@ -42,10 +50,11 @@ async fn delete(spdk: Spdk, params: Delete) -> Result<bool, RpcError> {
 }
 
 /// What makes the pass-through again from a saved configuration.
-pub(super) fn config_of(name: &str, base: &str) -> ConfigEntry {
+pub(super) fn config_of(name: &str, base: &str, uuid: Option<Uuid>) -> ConfigEntry {
     let params = Create {
         name: name.to_owned(),
         base_bdev_name: base.to_owned(),
+        uuid: uuid.map(|uuid| uuid.to_string()),
     };
     ConfigEntry::new(CREATE, params)
 }
