@@ -14,8 +14,9 @@ use spdk_safe::error::{CallError, JoinError, ThreadCreateError, ThreadError, Try
 use spdk_safe::io_device::{DeviceChannel, IoDevice, RegisteredIoDevice, SharedIoDevice};
 use spdk_safe::log::Line;
 use spdk_safe::module::{
-    BdevModule, BlockDeviceBuilder, OtherRequest, RangeRequest, ReadRequest, RegisteredBdev,
-    Request, RequestData, ResetRequest, UnregisterBdev,
+    BdevModule, BlockDeviceBuilder, ChildIos, Children, DataView, OtherRequest, Quiesced,
+    RangeRequest, ReadRequest, RegisteredBdev, Request, RequestData, ResetRequest, UnregisterBdev,
+    WriteRequest,
 };
 use spdk_safe::prelude::*;
 use spdk_safe::test::{Case, TestThread};
@@ -24,6 +25,14 @@ use spdk_safe::thread::{
     ThreadBound, ThreadBuilder, ThreadHandle, ThreadStats, ThreadStorage,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+/// Waits for children.
+struct Waits;
+
+impl Children<WriteRequest> for Waits {
+    fn ended(&self, _: u8, _: Result<(), IoError>) {}
+    fn all_ended(self, _: WriteRequest) {}
+}
 
 // T1: what belongs to one SPDK thread.
 assert_not_impl_any!(ThreadBound: Send, Sync);
@@ -51,6 +60,10 @@ assert_not_impl_any!(DmaPool: Send, Sync);
 assert_not_impl_any!(PooledBuf: Send, Sync);
 assert_not_impl_any!(Request: Send, Sync);
 assert_not_impl_any!(ReadRequest: Send, Sync);
+assert_not_impl_any!(WriteRequest: Send, Sync);
+assert_not_impl_any!(ChildIos<WriteRequest, Waits>: Send, Sync);
+assert_not_impl_any!(DataView<'static>: Send, Sync);
+assert_impl_all!(Quiesced: Send, Sync);
 assert_not_impl_any!(RangeRequest: Send, Sync);
 assert_not_impl_any!(ResetRequest: Send, Sync);
 assert_not_impl_any!(OtherRequest: Send, Sync);

@@ -70,7 +70,7 @@ fn ramdisk(request: Request) {
         Request::Write(write) => {
             let range = at(write.lba(), write.blocks());
             let full = write.view().copy_from(Bytes(0), &[0; 1]);
-            assert_eq!(full, Err(DataError::ReadOnly), "M11");
+            assert_eq!(full, Err(DataError::Direction), "M11");
             write.view().copy_to(Bytes(0), &mut disk[range]).unwrap();
             write.complete(RequestStatus::Success);
         }

@@ -21,11 +21,16 @@ use crate::calls::{self, Call};
 use crate::error::IoError;
 use crate::inside;
 use crate::panic::contain;
-use crate::thread::{Home, ThreadBound};
+use crate::thread::{Bound, Home};
 
 /// What waits for the children of a request of type `R`, with what it counts meanwhile.
 ///
 /// It lives in the request's driver context: no more than a hundred bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't wait for the children of a `{R}`",
+    label = "does not implement `Children<{R}>`",
+    note = "implement `spdk_safe::module::Children<{R}>` for it: what each child's end does, and what the request's does"
+)]
 pub trait Children<R>: Sized + 'static {
     /// A child ended. `tag` is what it was submitted with, the number of a leg for example.
     ///
@@ -38,7 +43,7 @@ pub trait Children<R>: Sized + 'static {
     fn all_ended(self, request: R);
 }
 
-/// A request that can have children.
+/// A request, whatever it asks.
 pub trait Parent: Sized + 'static {
     /// Its handle.
     #[doc(hidden)]
@@ -62,9 +67,8 @@ pub trait Parent: Sized + 'static {
 /// It counts in the context's `pending`, so an `R` and an `S` are in the context's room.
 #[must_use = "the request waits for it: `submit()`"]
 pub struct ChildIos<R: Parent, S: Children<R>> {
-    at: NonNull<RequestContext>,
-    _waits: PhantomData<(R, S)>,
-    _bound: ThreadBound,
+    at: Bound<NonNull<RequestContext>>,
+    _waits: PhantomData<fn() -> (R, S)>,
 }
 
 /// Which memory of the request a child has.
@@ -329,9 +333,8 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
         context.faulted.set(false);
         // INVARIANT: counted.
         Self {
-            at,
+            at: Bound::new(at),
             _waits: PhantomData,
-            _bound: ThreadBound::new(),
         }
     }
 
@@ -383,7 +386,7 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
             // SAFETY: put there above, and SPDK did not take it.
             unsafe { sent.assume_init() }.ended();
         }
-        let at = self.at;
+        let at = *self.at;
         long(at, below, child, part, move |result| {
             // SAFETY: the child counts in `pending` and has ended, once.
             unsafe { child_ended::<R, S>(at, tag, result) };
@@ -394,7 +397,7 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
 impl<R: Parent, S: Children<R>> Drop for ChildIos<R, S> {
     #[inline]
     fn drop(&mut self) {
-        let (at, home) = (self.at, self.context().home);
+        let (at, home) = (*self.at, self.context().home);
         if home.check().is_ok() {
             // SAFETY: by the type invariant it counts, until now.
             return unsafe { release::<R, S>(at) };

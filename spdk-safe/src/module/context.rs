@@ -18,7 +18,7 @@ use super::status::RequestStatus;
 use super::view::DataView;
 use crate::bdev::Sent;
 use crate::log;
-use crate::thread::{Home, ThreadBound};
+use crate::thread::{Bound, Home};
 
 /// Children of one request that SPDK can have at a time without a slot of their channel.
 pub(super) const CHILDREN: usize = 8;
@@ -95,8 +95,7 @@ pub(super) struct Fresh {
 /// There is one handle to a request that is not ended, and none to one that is. The request is not completed while there
 /// is a handle, or a `RequestData` of it, and `context` is in its driver context, initialised.
 pub struct Handle {
-    context: NonNull<RequestContext>,
-    _bound: ThreadBound,
+    context: Bound<NonNull<RequestContext>>,
 }
 
 impl Handle {
@@ -144,8 +143,7 @@ impl Handle {
         );
         // INVARIANT: by this function's contract this is the only handle. What was not written may be uninitialised.
         Self {
-            context: at,
-            _bound: ThreadBound::new(),
+            context: Bound::new(at),
         }
     }
 
@@ -184,12 +182,12 @@ impl Handle {
 
     #[inline]
     pub(super) fn raw(&self) -> NonNull<RequestContext> {
-        self.context
+        *self.context
     }
 
     #[inline]
     pub(super) fn finish(self, status: RequestStatus) {
-        let context = self.context;
+        let context = *self.context;
         std::mem::forget(self);
         // SAFETY: by the type invariant the request is not ended.
         unsafe { end(context, status) };
@@ -200,7 +198,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         log::error("a block device dropped a request without completing it: the request fails");
         // SAFETY: by the type invariant the request is not ended.
-        unsafe { end(self.context, RequestStatus::Failed) };
+        unsafe { end(*self.context, RequestStatus::Failed) };
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ptr::NonNull;
 
 use super::context::{Handle, RequestContext, tell};
-use crate::thread::ThreadBound;
+use crate::thread::Bound;
 use crate::units::Blocks;
 
 /// The memory of a READ or WRITE request, or a part of it, for an I/O to own.
@@ -18,12 +18,11 @@ use crate::units::Blocks;
 /// `from + len` lies within.
 #[must_use = "the request is not completed before its data is dropped"]
 pub struct RequestData {
-    context: NonNull<RequestContext>,
+    context: Bound<NonNull<RequestContext>>,
     from: u64,
     len: u64,
     /// Of the second memory that a compare-and-write has.
     fused: bool,
-    _bound: ThreadBound,
 }
 
 impl RequestData {
@@ -61,11 +60,10 @@ impl RequestData {
     ) -> Self {
         context.shares.set(context.shares.get() + 1);
         Self {
-            context: at,
+            context: Bound::new(at),
             from,
             len,
             fused,
-            _bound: ThreadBound::new(),
         }
     }
 
@@ -83,7 +81,7 @@ impl RequestData {
         let end = start.checked_add(len)?;
         // INVARIANT: counted, and within what this is.
         (end <= self.len)
-            .then(|| Self::counted(self.context, context, self.from + start, len, self.fused))
+            .then(|| Self::counted(*self.context, context, self.from + start, len, self.fused))
     }
 
     /// Calls `each` with the address and length of every piece of memory, in order.
@@ -154,7 +152,7 @@ impl Clone for RequestData {
     fn clone(&self) -> Self {
         // INVARIANT: counted, and the same range.
         Self::counted(
-            self.context,
+            *self.context,
             self.context(),
             self.from,
             self.len,

@@ -41,7 +41,7 @@ pub enum DataError {
     NoContents,
     /// The memory is lent for reading only: that of a WRITE or a compare.
     #[error("the memory of this request is lent for reading only")]
-    ReadOnly,
+    Direction,
 }
 
 /// A piece of a request's memory.
@@ -134,7 +134,7 @@ impl<'r> DataView<'r> {
     ///
     /// # Errors
     ///
-    /// [`DataError::Range`]; [`DataError::ReadOnly`].
+    /// [`DataError::Range`]; [`DataError::Direction`].
     pub fn copy_from(&self, at: Bytes, from: &[u8]) -> Result<(), DataError> {
         self.check_fill(at, from.len())?;
         self.each(at, from.len(), |base, done, len| {
@@ -149,7 +149,7 @@ impl<'r> DataView<'r> {
     ///
     /// # Errors
     ///
-    /// [`DataError::Range`]; [`DataError::ReadOnly`].
+    /// [`DataError::Range`]; [`DataError::Direction`].
     pub fn fill(&self, at: Bytes, len: Bytes, byte: u8) -> Result<(), DataError> {
         let len = usize::try_from(len.0).unwrap_or(usize::MAX);
         self.check_fill(at, len)?;
@@ -177,7 +177,7 @@ impl<'r> DataView<'r> {
         self.check(at, len)?;
         match self.may_fill {
             true => Ok(()),
-            false => Err(DataError::ReadOnly),
+            false => Err(DataError::Direction),
         }
     }
 
