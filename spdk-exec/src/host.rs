@@ -83,6 +83,9 @@ pub struct Host {
     /// The notifier unparks the home thread.
     #[cfg(feature = "std")]
     pub(crate) unparks: bool,
+    /// The home thread stays on this OS thread; 0 if that was not said.
+    #[cfg(feature = "std")]
+    pub(crate) os_thread: usize,
 }
 
 impl Host {
@@ -94,6 +97,8 @@ impl Host {
             clock: None,
             #[cfg(feature = "std")]
             unparks: false,
+            #[cfg(feature = "std")]
+            os_thread: 0,
         }
     }
 
@@ -106,12 +111,23 @@ impl Host {
             notifier: Notifier::Shared(Arc::new(plain::Unpark(std::thread::current()))),
             clock: Some(&plain::MONOTONIC),
             unparks: true,
+            os_thread: 0,
         }
     }
 
     /// Wakes ask `I` whether they are at home.
     pub fn identity<I: ThreadIdentity>(mut self) -> Self {
         self.identity = Identity::Custom(|| I::current().map_or(0, NonZeroUsize::get));
+        self
+    }
+
+    /// The executor's tasks run on this OS thread alone, whatever its home thread does: a wake that happens on it goes to
+    /// the run queue without a question to [`identity`](Self::identity), and one on any other does not.
+    ///
+    /// For a host several of whose threads share one OS thread, as SPDK's do.
+    #[cfg(feature = "std")]
+    pub fn on_this_os_thread(mut self) -> Self {
+        self.os_thread = plain::thread_id();
         self
     }
 

@@ -11,7 +11,7 @@
 //! - events of bdevs, reports of slow I/O, and answers to calls about bdevs.
 
 use std::cell::Cell;
-use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 thread_local! {
     // No destructor, and no lazy start: entering is an increment.
@@ -19,14 +19,36 @@ thread_local! {
 }
 
 /// As long as it lives, SPDK is below us on the stack.
+///
+/// # Invariants
+///
+/// It points to the `DEPTH` of this OS thread, which it can't leave; thread-locals without a destructor stay until the
+/// thread ends.
 #[must_use]
-pub(crate) struct Inside(PhantomData<*const ()>);
+pub(crate) struct Inside(NonNull<Cell<u32>>);
 
 /// SPDK has called us.
 #[inline]
 pub(crate) fn enter() -> Inside {
-    DEPTH.set(DEPTH.get() + 1);
-    Inside(PhantomData)
+    DEPTH.with(|depth| {
+        depth.set(depth.get() + 1);
+        // INVARIANT: it is this OS thread's.
+        Inside(NonNull::from(depth))
+    })
+}
+
+/// A name for this OS thread, which no other has as long as this one lives.
+#[inline]
+pub(crate) fn os_thread() -> usize {
+    DEPTH.with(|depth| std::ptr::from_ref(depth).addr())
+}
+
+impl Inside {
+    /// The same as [`os_thread`], which is known by now.
+    #[inline]
+    pub(crate) fn os_thread(&self) -> usize {
+        self.0.addr().get()
+    }
 }
 
 /// Whether it has.
@@ -37,6 +59,8 @@ pub(crate) fn is_inside() -> bool {
 impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
+        // SAFETY: by the type invariant it is there, and of this OS thread.
+        let depth = unsafe { self.0.as_ref() };
+        depth.set(depth.get() - 1);
     }
 }

@@ -77,6 +77,9 @@ struct Home {
     /// How to ask for the name: null, or a `fn() -> usize`. Set once and for all by the first bind
     /// that names its thread, so that no reader can pair a name with another namer.
     identity: AtomicPtr<()>,
+    /// The only OS thread on which its tasks run, if the host said so, else 0.
+    #[cfg(feature = "std")]
+    os_thread: AtomicUsize,
     bound: AtomicBool,
     notifier: UnsafeCell<Notifier>,
     /// The notifier unparks the home thread.
@@ -127,6 +130,8 @@ impl Engine {
                 home: Home {
                     thread: AtomicUsize::new(0),
                     identity: AtomicPtr::new(ptr::null_mut()),
+                    #[cfg(feature = "std")]
+                    os_thread: AtomicUsize::new(0),
                     bound: AtomicBool::new(false),
                     notifier: UnsafeCell::new(Notifier::None),
                     #[cfg(feature = "std")]
@@ -182,6 +187,8 @@ impl Engine {
         self.home.clock.set(host.clock);
         self.home.on_loan.set(on_loan);
         self.home.counts.reset();
+        #[cfg(feature = "std")]
+        self.home.os_thread.store(host.os_thread, Relaxed);
         // Release: the identity is visible to whoever reads the name.
         self.home.thread.store(thread, Release);
         Ok(self.shared.gate.open())
@@ -208,7 +215,31 @@ impl Engine {
     pub(crate) fn is_home(&self) -> bool {
         // Acquire: pairs with `bind`.
         let thread = self.home.thread.load(Acquire);
-        thread != 0 && thread == self.current_thread()
+        thread != 0 && thread == self.current_thread() && self.is_os_thread() != Some(false)
+    }
+
+    /// Whether a wake by the caller may touch what is the home thread's: on the home thread, or on the only OS thread
+    /// that runs its tasks.
+    #[inline(always)]
+    pub(crate) fn takes_wakes_here(&self) -> bool {
+        match self.is_os_thread() {
+            Some(is_here) => is_here,
+            None => self.is_home(),
+        }
+    }
+
+    /// Whether this is the OS thread that the host named; `None` if it named none.
+    #[inline(always)]
+    fn is_os_thread(&self) -> Option<bool> {
+        #[cfg(feature = "std")]
+        {
+            // Relaxed: no other thread has the number that the caller has, so only the thread that stored it, or stored
+            // something else since, finds its own.
+            let stays = self.home.os_thread.load(Relaxed);
+            (stays != 0).then(|| stays == crate::host::thread_id())
+        }
+        #[cfg(not(feature = "std"))]
+        None
     }
 
     #[inline(always)]

@@ -60,7 +60,7 @@ pub(crate) fn wake_header(header: HeaderRef, tag: usize) {
     let Some(engine) = header.engine() else {
         return;
     };
-    if engine.is_home() {
+    if engine.takes_wakes_here() {
         // The life that was seen is on `engine`, and lives: a header comes to an engine only by that
         // engine's home thread, which is this one, or as a slot that never leaves it; and ends its
         // life only there.

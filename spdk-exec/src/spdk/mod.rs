@@ -103,7 +103,10 @@ pub fn attach() -> Result<Attached, ThreadError> {
     if let Some(attached) = found.and_then(Attached::of) {
         return Ok(attached);
     }
-    let host = Host::bare().identity::<SpdkThread>().clock(&SPDK_TICKS);
+    let host = Host::bare()
+        .identity::<SpdkThread>()
+        .on_this_os_thread()
+        .clock(&SPDK_TICKS);
     let executor = LocalExecutor::with_host(host).map_err(|_| ThreadError::NoThread)?;
     let attachment = Rc::new(Attachment::default());
     attachment.executor.replace(Some(Rc::new(executor)));

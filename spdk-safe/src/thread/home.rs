@@ -7,6 +7,7 @@ use super::releases::{self, Job};
 use super::table;
 use crate::calls::{self, Call};
 use crate::error::ThreadError;
+use crate::inside::os_thread;
 
 /// The SPDK thread that a handle belongs to.
 ///
@@ -26,16 +27,6 @@ pub(crate) struct Home {
     /// Tells OS threads apart: SPDK's scheduler may move an SPDK thread, and what is `!Send` must not go along.
     os_thread: usize,
     id: NonZeroU64,
-}
-
-thread_local! {
-    /// Its address names the OS thread.
-    static OS_THREAD: u8 = const { 0 };
-}
-
-#[inline]
-fn os_thread() -> usize {
-    OS_THREAD.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// The SPDK thread that is current on this OS thread.
@@ -105,7 +96,13 @@ impl Home {
     /// Whether this is its OS thread: enough where SPDK says that the SPDK thread is current.
     #[inline]
     pub(crate) fn is_this_os_thread(self) -> bool {
-        os_thread() == self.os_thread
+        self.is_os_thread(os_thread())
+    }
+
+    /// The same for who knows already that this OS thread's name is `os_thread`.
+    #[inline]
+    pub(crate) fn is_os_thread(self, os_thread: usize) -> bool {
+        os_thread == self.os_thread
     }
 
     /// Whether the SPDK thread is current, on whichever OS thread: enough for what touches nothing but SPDK's own.

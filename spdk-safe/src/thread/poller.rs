@@ -35,7 +35,8 @@ pub struct Poller {
 
 /// # Invariants
 ///
-/// While `raw` is not null, SPDK holds a pointer to this `Inner` that owns one strong count.
+/// While `raw` is not null, SPDK holds a pointer to this `Inner` that owns one strong count. Afterwards that count is
+/// `poll_callback`'s as long as it is inside, which `running` says.
 struct Inner {
     raw: Cell<*mut spdk_sys::spdk_poller>,
     home: Home,
@@ -228,7 +229,7 @@ impl Inner {
         }
     }
 
-    /// On the home thread only. The caller holds a strong count, since SPDK's is given up here.
+    /// On the home thread only. The caller holds a strong count, or is `poll_callback`: SPDK's is given up here.
     fn unregister(&self) {
         let mut raw = self.raw.replace(ptr::null_mut());
         if raw.is_null() {
@@ -236,10 +237,14 @@ impl Inner {
         }
         // SAFETY: `raw` is registered and its thread is current: SPDK will not enter the callback again (T-32).
         unsafe { spdk_sys::spdk_poller_unregister(&raw mut raw) };
-        // SAFETY: by the type invariant SPDK owned one strong count, and it has let go of the pointer.
-        // `poll_callback`, if it is below us on the stack, holds a count of its own.
-        unsafe { Rc::decrement_strong_count(ptr::from_ref(self)) };
+        if self.running.get() {
+            // `poll_callback` is below us on the stack, and does the rest.
+            return;
+        }
         self.drop_closure();
+        // SAFETY: by the type invariant SPDK owned one strong count, and it has let go of the pointer; the caller has
+        // another.
+        unsafe { Rc::decrement_strong_count(ptr::from_ref(self)) };
     }
 
     /// Drops the closure with what it has captured, also if somebody has forgotten the handle. Not from inside of it:
@@ -258,18 +263,16 @@ impl Inner {
 ///
 /// SPDK calls this on the thread that registered the poller, with the `Inner` that it was registered with.
 unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
-    let inner = ctx.cast::<Inner>().cast_const();
+    let raw = ctx.cast::<Inner>().cast_const();
     // SAFETY: by the type invariant `ctx` is alive; the field never changes.
-    if unsafe { (*inner).home }.check().is_err() {
+    if !unsafe { (*raw).home }.is_this_os_thread() {
         // SPDK's scheduler has moved the thread to another OS thread, where the closure must not run: it need not be
         // `Send` (design rule 2).
         return 0;
     }
-    // SAFETY: by the type invariant `ctx` is alive with a count of SPDK's; this adds one for the call, since the
-    // closure may drop the `Poller`.
-    unsafe { Rc::increment_strong_count(inner) };
-    // SAFETY: the count just added is handed to this `Rc`.
-    let inner = unsafe { Rc::from_raw(inner) };
+    // SAFETY: by the type invariant `ctx` is alive with a count of SPDK's, which is not given up before the end of this
+    // function, also if the closure drops the `Poller`.
+    let inner = unsafe { &*raw };
     if inner.faulted.get() || inner.running.replace(true) {
         return 0;
     }
@@ -278,13 +281,15 @@ unsafe extern "C" fn poll_callback(ctx: *mut c_void) -> c_int {
         let closure = unsafe { &mut *inner.closure.get() };
         closure.as_mut().map(|closure| closure())
     });
-    inner.running.set(false);
     if status.is_none() {
         inner.faulted.set(true);
         inner.unregister();
     }
+    inner.running.set(false);
     if inner.raw.get().is_null() {
         inner.drop_closure();
+        // SAFETY: it was unregistered meanwhile, so SPDK's count is ours; nothing uses `inner` after this.
+        unsafe { Rc::decrement_strong_count(raw) };
     } else if inner.paused.get() {
         inner.tell_paused();
     }

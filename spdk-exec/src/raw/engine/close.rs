@@ -52,6 +52,8 @@ impl Engine {
         });
         drop(frame);
         self.home.thread.store(0, Relaxed);
+        #[cfg(feature = "std")]
+        self.home.os_thread.store(0, Relaxed);
         if self.shared.gate.next_epoch() {
             let on_loan = self.home.on_loan.get();
             // Release: pairs with the next bind.

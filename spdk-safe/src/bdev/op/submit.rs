@@ -359,7 +359,7 @@ pub(super) unsafe fn complete(
     filled: impl FnOnce(&Op),
     then: impl FnOnce(NonNull<Op>, &Op),
 ) {
-    let _inside = inside::enter();
+    let inside = inside::enter();
     // SAFETY: by this function's contract.
     let slot = unsafe { NonNull::new_unchecked(arg.cast::<Op>()) };
     // SAFETY: the slot was submitted, so it is not idle.
@@ -367,7 +367,7 @@ pub(super) unsafe fn complete(
     // SAFETY: so it has a count of its channel.
     let channel = unsafe { &*op.channel.get() };
     // The home never changes, so it may be looked at on any OS thread; the rest only on its own.
-    if !success || !channel.home.is_this_os_thread() || !is_usual(op) {
+    if !success || !channel.home.is_os_thread(inside.os_thread()) || !is_usual(op) {
         // SAFETY: by this function's contract.
         return unsafe { done_otherwise(bdev_io, success, slot) };
     }
