@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | [`ramdisk`] | a bdev in memory, with faults on purpose: the disk for tests |
 //! | [`passthru`] | a bdev over another one that changes nothing: the smallest stacked module |
 //!
 //! Without the feature `spdk` nothing is left, and no SPDK is looked for.
@@ -10,3 +11,5 @@
 
 #[cfg(feature = "spdk")]
 pub mod passthru;
+#[cfg(feature = "spdk")]
+pub mod ramdisk;
