@@ -282,7 +282,7 @@ impl Plan {
                 continue;
             }
             armed.seen += 1;
-            let turn = armed.seen.checked_sub(armed.fault.after).unwrap_or(0);
+            let turn = armed.seen.saturating_sub(armed.fault.after);
             if turn != 0 && armed.fault.times.is_none_or(|times| turn <= times) {
                 verdict.add(armed.fault.action);
                 self.injected.fetch_add(1, Ordering::Relaxed);

@@ -4,6 +4,7 @@
 //! threads that work on different parts seldom meet. What has to be one step (a compare-and-write) keeps all others out.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use spdk_safe::module::{DataError, DataView};
@@ -115,17 +116,18 @@ impl Memory {
         change: impl FnOnce(&mut [u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut shards = self.stripe(part.shard);
-        if !shards.contains_key(&part.shard) {
-            let mut bytes = Vec::new();
-            let size = SHARD as usize;
-            bytes.try_reserve_exact(size).map_err(|_| Failure::NoRoom)?;
-            bytes.resize(size, 0);
-            shards.insert(part.shard, bytes.into_boxed_slice());
-        }
-        match shards.get_mut(&part.shard) {
-            Some(bytes) => change(&mut bytes[part.from..][..part.len]),
-            None => Err(Failure::NoRoom),
-        }
+        let bytes = match shards.entry(part.shard) {
+            Entry::Occupied(shard) => shard.into_mut(),
+            Entry::Vacant(hole) => {
+                let size = SHARD as usize;
+                let mut bytes = Vec::new();
+                let room = bytes.try_reserve_exact(size);
+                room.map_err(|_| Failure::NoRoom)?;
+                bytes.resize(size, 0);
+                hole.insert(bytes.into_boxed_slice())
+            }
+        };
+        change(&mut bytes[part.from..][..part.len])
     }
 
     /// Makes bytes zeroes. Shards that are all in the range are given back.
