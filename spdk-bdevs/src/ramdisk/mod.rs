@@ -4,7 +4,7 @@
 //! (abort, seeks). Memory is taken when something is written, in pieces of 64 KiB, and given back by an UNMAP of a whole
 //! piece; what was never written reads as zeroes, and is a hole to a seek.
 //!
-//! ```
+//! ```standalone_crate
 //! use spdk_bdevs::ramdisk::{self, Action, Fault, Ramdisk};
 //! use spdk_safe::prelude::*;
 //!
