@@ -17,7 +17,7 @@
 //! | [`Main`](Contender::Main) | a `FuturesUnordered` in the app's main | in a message |
 //! | [`LocalPool`](Contender::LocalPool) | async tasks on `futures`' `LocalPool`, in a poller | in the next pass |
 
-mod c;
+pub(crate) mod c;
 mod on_the_spot;
 mod rig;
 mod safe;

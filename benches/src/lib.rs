@@ -3,3 +3,5 @@
 #[cfg(feature = "spdk")]
 pub mod client;
 pub mod exec;
+#[cfg(feature = "spdk")]
+pub mod passthru;

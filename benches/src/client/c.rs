@@ -111,7 +111,7 @@ pub fn count_end() {
 ///
 /// `raw` is open, and was opened on the app thread, which is where this is used and dropped: it is `!Send`, and the
 /// rig does not outlive main. While a run is under way, its [`Run`] has a count of this.
-pub(super) struct Client {
+pub(crate) struct Client {
     raw: NonNull<ffi::Client>,
 }
 
@@ -125,7 +125,7 @@ struct Run {
 }
 
 impl Client {
-    pub(super) fn open(_spdk: &Spdk, bdev: &str) -> Result<Rc<Self>, RigError> {
+    pub(crate) fn open(_spdk: &Spdk, bdev: &str) -> Result<Rc<Self>, RigError> {
         let what = "open the bdev";
         let name = CString::new(bdev).map_err(|_| RigError::C {
             what,
@@ -140,7 +140,7 @@ impl Client {
     }
 
     /// Does `work` with `bufs`, which come back.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         self: &Rc<Self>,
         shape: &Shape,
         work: &Work,
