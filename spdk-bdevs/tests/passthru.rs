@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::join_all;
 use spdk_bdevs::passthru::{Creation, MODULE, Passthru, Status};
+use spdk_bdevs::ramdisk::{self, Action, Fault as DiskFault, Ramdisk};
 use spdk_safe::app::yield_now;
 use spdk_safe::bdev::{self, BdevEvent, ErrorBdev, Fault, Injection, NullBdev, Uuid};
 use spdk_safe::error::IoCause;
@@ -15,7 +16,7 @@ use spdk_safe::thread;
 
 /// Claims what the pass-through would.
 static OTHER: BdevModule = BdevModule::new(c"other");
-static SPDK: Harness = Harness::new(&[&MODULE, &OTHER]);
+static SPDK: Harness = Harness::new(&[&MODULE, &OTHER, &ramdisk::MODULE]);
 
 async fn malloc(spdk: &Spdk, name: &str) {
     let disk = MallocBdev::builder(name).blocks(64);
@@ -408,5 +409,35 @@ fn deleted_while_its_base_goes_it_does_not_come_again() {
         malloc(&spdk, "both").await;
         assert_eq!(bdev::find(&spdk, "both-pt").unwrap(), None);
         MallocBdev::delete(&spdk, "both").await.unwrap();
+    });
+}
+
+#[test]
+fn a_ramdisk_below_runs_out_of_memory_fails_and_is_removed() {
+    SPDK.run(async |spdk| {
+        let disk = Ramdisk::builder("ram").blocks(Blocks(64));
+        let disk = disk.create(&spdk).await.unwrap();
+        create(&spdk, "ram-pt", "ram").await;
+        let (desc, ch) = open(&spdk, "ram-pt");
+        // I7: waited out, all of them.
+        disk.set_faults([DiskFault::new(Action::NoMemory).io(IoType::Write).times(10)]);
+        let writes = (0..32).map(|lba| ch.write(Lba(lba), block(&desc, lba as u8)));
+        for (result, _) in join_all(writes).await {
+            result.unwrap();
+        }
+        assert_eq!(disk.injected(), 10);
+        for lba in 0..32 {
+            let read = ch.read_blocks(Lba(lba), Blocks(1)).await.unwrap();
+            assert_eq!(read[..], [lba as u8; 512]);
+        }
+        disk.set_faults([DiskFault::new(Action::Fail)
+            .io(IoType::Read)
+            .range(Lba(7), Blocks(1))]);
+        assert!(ch.read_blocks(Lba(7), Blocks(1)).await.is_err());
+        ch.read_blocks(Lba(7), Blocks(1)).await.unwrap();
+        drop((ch, desc));
+        under_load(&spdk, "ram-pt", async || disk.delete().await.unwrap()).await;
+        until(|| status("ram-pt") == Some(Status::AwaitsBase { last_error: None })).await;
+        Passthru::delete(&spdk, "ram-pt").await.unwrap();
     });
 }
