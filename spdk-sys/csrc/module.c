@@ -2,6 +2,7 @@
 #include "version.h"
 
 #include <spdk/bdev_module.h>
+#include <spdk/dif.h>
 
 SIZE_IS(struct spdk_bdev, 576);
 SIZE_IS(struct spdk_bdev_io, 1216);
@@ -39,6 +40,12 @@ spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc, struct spdk_shim_ne
 		return NULL;
 	}
 #endif
+#if !SINCE(24, 9)
+	if (desc->dif_guard_bits > 16) {
+		(void)SPDK_SHIM_NEEDS(needs, "a guard of more than 16 bits", "24.09");
+		return NULL;
+	}
+#endif
 	/* The struct must be zeroed: registration ORs into it (M-20). Newer versions align it to a cache line. */
 	if (posix_memalign((void **)&bdev, 64, sizeof(*bdev)) != 0) {
 		return NULL;
@@ -57,6 +64,15 @@ spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc, struct spdk_shim_ne
 	bdev->split_on_optimal_io_boundary = desc->splits_at_boundary;
 	bdev->md_interleave = desc->metadata_interleaved;
 	bdev->md_len = desc->metadata_size;
+	bdev->dif_type = (enum spdk_dif_type)desc->dif_type;
+	bdev->dif_is_head_of_md = desc->dif_at_head;
+	bdev->dif_check_flags = (desc->dif_guard ? SPDK_DIF_FLAGS_GUARD_CHECK : 0) |
+				(desc->dif_app_tag ? SPDK_DIF_FLAGS_APPTAG_CHECK : 0) |
+				(desc->dif_ref_tag ? SPDK_DIF_FLAGS_REFTAG_CHECK : 0);
+#if SINCE(24, 9)
+	bdev->dif_pi_format = desc->dif_guard_bits == 64 ? SPDK_DIF_PI_FORMAT_64 :
+			      desc->dif_guard_bits == 32 ? SPDK_DIF_PI_FORMAT_32 : SPDK_DIF_PI_FORMAT_16;
+#endif
 	bdev->write_unit_size = desc->write_unit;
 	bdev->acwu = desc->acwu;
 	memcpy(&bdev->uuid, desc->uuid, sizeof(bdev->uuid));

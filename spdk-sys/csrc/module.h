@@ -25,6 +25,8 @@ struct spdk_shim_bdev_desc {
 	uint32_t physical_block_size;
 	uint32_t write_unit;
 	uint32_t metadata_size;
+	uint32_t dif_type;		/* enum spdk_dif_type */
+	uint32_t dif_guard_bits;	/* more than 16: 24.09 and newer */
 	uint32_t max_segment_size;	/* 21.01 and newer, as the next */
 	uint32_t max_segments;
 	uint32_t max_read_write;	/* 24.01 and newer */
@@ -33,6 +35,10 @@ struct spdk_shim_bdev_desc {
 	uint32_t max_write_zeroes;
 	uint32_t max_copy;		/* 23.01 and newer */
 	uint16_t acwu;
+	bool dif_at_head;
+	bool dif_guard;
+	bool dif_app_tag;
+	bool dif_ref_tag;
 };
 /*
  * The result is zeroed but for what `desc` says; NULL when out of memory, or when this version can't do that. Free it

@@ -97,6 +97,8 @@ pub struct Pieces<'a> {
     len: u64,
     /// All addresses, or-ed: a bit that is set somewhere is set here.
     addresses: usize,
+    /// Address and length of metadata that belongs to them.
+    pub(super) metadata: Option<(*mut c_void, u64)>,
 }
 
 impl<'a> Pieces<'a> {
@@ -109,6 +111,7 @@ impl<'a> Pieces<'a> {
             count: 0,
             len: 0,
             addresses: 0,
+            metadata: None,
         }
     }
 
@@ -267,6 +270,7 @@ unsafe impl IoBufMut for UninitDmaBuf {}
 unsafe impl IoBuf for RequestData {
     fn pieces(&mut self, pieces: &mut Pieces<'_>) {
         self.for_each(&mut |base, len| pieces.push(base.cast(), len));
+        pieces.metadata = self.metadata();
     }
 
     #[inline]

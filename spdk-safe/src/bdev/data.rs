@@ -82,6 +82,9 @@ impl<'a> Laid<'a> {
             _ => self.empty |= !buf.has_contents(),
         }
         buf.pieces(&mut self.pieces);
+        if let Some(metadata) = self.pieces.metadata.take() {
+            self.metadata = Some(metadata);
+        }
     }
 }
 

@@ -93,7 +93,31 @@ pub enum DifType {
     Type3,
 }
 
+impl Dif {
+    /// Of this type, with a guard of 16 bits, at the end of the metadata, all of it checked.
+    #[must_use]
+    pub const fn new(kind: DifType) -> Self {
+        Self {
+            kind,
+            at_head: false,
+            guard_bits: 16,
+            checks_guard: true,
+            checks_app_tag: true,
+            checks_ref_tag: true,
+        }
+    }
+}
+
 impl DifType {
+    /// SPDK's number.
+    pub(crate) const fn raw(self) -> u32 {
+        match self {
+            Self::Type1 => 1,
+            Self::Type2 => 2,
+            Self::Type3 => 3,
+        }
+    }
+
     const fn from_raw(raw: u32) -> Option<Self> {
         match raw {
             1 => Some(Self::Type1),

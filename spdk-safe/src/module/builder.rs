@@ -10,7 +10,7 @@ use super::vtable::{
 };
 use super::{BdevModule, BlockDevice, ConfigEntry};
 use crate::app::Spdk;
-use crate::bdev::{BdevInfo, Limits, Uuid, needs};
+use crate::bdev::{BdevInfo, Dif, Limits, Uuid, needs};
 use crate::error::{BdevError, Errno};
 use crate::units::Blocks;
 
@@ -33,6 +33,7 @@ pub struct BlockDeviceBuilder {
     write_cache: bool,
     metadata_size: u32,
     metadata_interleaved: bool,
+    dif: Option<Dif>,
     limits: Limits,
     config: Vec<ConfigEntry>,
 }
@@ -56,6 +57,7 @@ impl BlockDeviceBuilder {
             write_cache: false,
             metadata_size: 0,
             metadata_interleaved: false,
+            dif: None,
             limits: Limits::default(),
             config: Vec::new(),
         }
@@ -74,6 +76,7 @@ impl BlockDeviceBuilder {
         self.write_cache = base.write_cache;
         self.metadata_size = base.metadata_size;
         self.metadata_interleaved = base.metadata_interleaved;
+        self.dif = base.dif;
         self
     }
 
@@ -157,6 +160,13 @@ impl BlockDeviceBuilder {
         self
     }
 
+    /// How its data is protected from end to end: what its metadata holds. It is for the device, and for those who write
+    /// to it, to keep to that.
+    pub fn dif(mut self, dif: Dif) -> Self {
+        self.dif = Some(dif);
+        self
+    }
+
     /// The most that one I/O may do; SPDK splits what is more. What the linked SPDK can't split at is an error of
     /// [`register`](Self::register).
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -212,7 +222,14 @@ impl BlockDeviceBuilder {
         let registration = Registration::new(&self.name, module_raw, self.config.clone());
         let node = Box::new(Node::new(
             device,
-            (self.block_size, self.align),
+            (
+                self.block_size,
+                match self.metadata_interleaved {
+                    true => 0,
+                    false => self.metadata_size,
+                },
+            ),
+            self.align,
             (c_name, c_product),
             &registration,
         ));
@@ -237,6 +254,12 @@ impl BlockDeviceBuilder {
             physical_block_size: self.physical_block_size,
             write_unit: self.write_unit,
             metadata_size: self.metadata_size,
+            dif_type: self.dif.map_or(0, |dif| dif.kind.raw()),
+            dif_guard_bits: self.dif.map_or(0, |dif| dif.guard_bits),
+            dif_at_head: self.dif.is_some_and(|dif| dif.at_head),
+            dif_guard: self.dif.is_some_and(|dif| dif.checks_guard),
+            dif_app_tag: self.dif.is_some_and(|dif| dif.checks_app_tag),
+            dif_ref_tag: self.dif.is_some_and(|dif| dif.checks_ref_tag),
             max_segment_size: self.limits.segment_size.unwrap_or(0),
             max_segments: self.limits.segments.unwrap_or(0),
             max_read_write: limit(self.limits.read_write),
@@ -329,6 +352,16 @@ impl BlockDeviceBuilder {
                 self.metadata_size.into(),
                 "at most 4096 bytes",
             );
+        }
+        if let Some(dif) = self.dif {
+            let need = if dif.guard_bits <= 16 { 8 } else { 16 };
+            if self.metadata_size < need {
+                return geometry(
+                    "the metadata of a block",
+                    self.metadata_size.into(),
+                    "as large as the protection information in it: 8 bytes, or 16 with a guard of more than 16 bits",
+                );
+            }
         }
         if self.blocks == Blocks(0) || self.blocks.bytes(self.block_size).is_none() {
             return geometry(

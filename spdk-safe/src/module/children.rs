@@ -96,6 +96,9 @@ impl RequestContext {
         let Part::Of { from, len } = part else {
             return Some(Memory::None);
         };
+        if !self.metadata.iov_base.is_null() {
+            return None;
+        }
         if self.iovcnt == 1 {
             // SAFETY: the request is not completed, and its array has one entry.
             let iov = unsafe { &*self.iovs };

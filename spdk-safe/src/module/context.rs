@@ -9,6 +9,7 @@
 //! to 64: six bits of a pointer to it are free, for the number of a child.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
 use std::fmt;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
@@ -38,6 +39,8 @@ pub(super) struct RequestContext {
     pub(super) iovs: *mut libc::iovec,
     /// Of a compare-and-write: what to write.
     pub(super) fused: *mut libc::iovec,
+    /// Metadata in a buffer of its own; null if there is none.
+    pub(super) metadata: libc::iovec,
     /// Bytes of memory; of both, each.
     pub(super) len: u64,
     pub(super) iovcnt: u32,
@@ -81,11 +84,29 @@ pub(super) struct Fresh {
     pub(super) home: Home,
     pub(super) iovs: *mut libc::iovec,
     pub(super) fused: *mut libc::iovec,
+    pub(super) metadata: libc::iovec,
     pub(super) len: u64,
     pub(super) iovcnt: u32,
     pub(super) fused_count: u32,
     pub(super) block_size: u32,
     pub(super) fills: bool,
+}
+
+impl RequestContext {
+    /// The metadata of bytes `from` to `from + len`, both whole blocks: address and length. `None` if it is not in a
+    /// buffer of its own.
+    #[cold]
+    pub(super) fn metadata_of(&self, from: u64, len: u64) -> Option<(*mut c_void, u64)> {
+        let block_size = u64::from(self.block_size);
+        let all = self.len / block_size;
+        if self.metadata.iov_base.is_null() || all == 0 {
+            return None;
+        }
+        let size = self.metadata.iov_len as u64 / all;
+        let before = from / block_size * size;
+        let base = self.metadata.iov_base.wrapping_byte_add(before as usize);
+        Some((base, len / block_size * size))
+    }
 }
 
 /// The duty to end a request.
@@ -128,6 +149,7 @@ impl Handle {
             home: fresh.home,
             iovs: fresh.iovs,
             fused: fresh.fused,
+            metadata: fresh.metadata,
             len: fresh.len,
             iovcnt: fresh.iovcnt,
             fused_count: fresh.fused_count,
@@ -164,6 +186,15 @@ impl Handle {
         let (iovs, count) = (context.iovs, context.iovcnt);
         // SAFETY: by the type invariant; its length was compared when the request came.
         unsafe { DataView::new(context, iovs, count, context.len, context.fills) }
+    }
+
+    /// Its metadata, if that is in a buffer of its own.
+    pub(super) fn metadata_view(&self) -> Option<DataView<'_>> {
+        let context = self.context();
+        let (metadata, len) = (&raw const context.metadata, context.metadata.iov_len as u64);
+        // SAFETY: by the type invariant; it is one piece.
+        let view = unsafe { DataView::new(context, metadata, 1, len, context.fills) };
+        (!context.metadata.iov_base.is_null()).then_some(view.of_metadata())
     }
 
     /// Its second memory.

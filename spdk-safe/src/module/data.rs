@@ -23,20 +23,22 @@ pub struct RequestData {
     len: u64,
     /// Of the second memory that a compare-and-write has.
     fused: bool,
+    /// Its metadata stays behind.
+    bare: bool,
 }
 
 impl RequestData {
     /// Of `len` bytes from byte `from` on, which the request has.
     pub(super) fn new(handle: &Handle, from: u64, len: u64) -> Self {
         // INVARIANT: counted; in range, as the caller says.
-        Self::counted(handle.raw(), handle.context(), from, len, false)
+        Self::counted(handle.raw(), handle.context(), (from, len), false, false)
     }
 
     /// What a compare-and-write is to write.
     pub(super) fn fused(handle: &Handle) -> Self {
         let context = handle.context();
         // INVARIANT: counted; both memories have the same length.
-        Self::counted(handle.raw(), context, 0, context.len, true)
+        Self::counted(handle.raw(), context, (0, context.len), true, true)
     }
 
     /// As [`new`](Self::new).
@@ -48,15 +50,15 @@ impl RequestData {
         // SAFETY: by this function's contract.
         let context = unsafe { at.as_ref() };
         // INVARIANT: counted; in range, as the caller says.
-        Self::counted(at, context, from, len, false)
+        Self::counted(at, context, (from, len), false, false)
     }
 
     fn counted(
         at: NonNull<RequestContext>,
         context: &RequestContext,
-        from: u64,
-        len: u64,
+        (from, len): (u64, u64),
         fused: bool,
+        bare: bool,
     ) -> Self {
         context.shares.set(context.shares.get() + 1);
         Self {
@@ -64,6 +66,7 @@ impl RequestData {
             from,
             len,
             fused,
+            bare,
         }
     }
 
@@ -80,8 +83,32 @@ impl RequestData {
         let len = blocks.bytes(context.block_size)?.0;
         let end = start.checked_add(len)?;
         // INVARIANT: counted, and within what this is.
-        (end <= self.len)
-            .then(|| Self::counted(*self.context, context, self.from + start, len, self.fused))
+        (end <= self.len).then(|| self.part(self.from + start, len))
+    }
+
+    /// Bytes `from` to `from + len` of the request, which lie within what this is.
+    fn part(&self, from: u64, len: u64) -> Self {
+        Self::counted(
+            *self.context,
+            self.context(),
+            (from, len),
+            self.fused,
+            self.bare,
+        )
+    }
+
+    /// The same without its metadata, for a bdev that has none.
+    pub fn without_metadata(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// Address and length of its metadata, if that is in a buffer of its own.
+    pub(crate) fn metadata(&self) -> Option<(*mut c_void, u64)> {
+        match self.bare {
+            true => None,
+            false => self.context().metadata_of(self.from, self.len),
+        }
     }
 
     /// Calls `each` with the address and length of every piece of memory, in order.
@@ -114,7 +141,7 @@ impl RequestData {
     #[inline]
     pub(crate) fn only(&self) -> Option<(*mut u8, usize)> {
         let (array, count) = self.array();
-        if count != 1 {
+        if count != 1 || !self.context().metadata.iov_base.is_null() {
             return None;
         }
         // SAFETY: as in `for_each`; there is one entry.
@@ -151,13 +178,7 @@ impl RequestData {
 impl Clone for RequestData {
     fn clone(&self) -> Self {
         // INVARIANT: counted, and the same range.
-        Self::counted(
-            *self.context,
-            self.context(),
-            self.from,
-            self.len,
-            self.fused,
-        )
+        self.part(self.from, self.len)
     }
 }
 

@@ -262,6 +262,8 @@ pub(super) struct Node<D> {
     /// False if SPDK refused to register it.
     is_bdev: bool,
     block_size: u32,
+    /// Bytes for each block in a buffer of its own; 0 is none.
+    metadata_size: u32,
     align: usize,
     /// The bdev points to them.
     name: CString,
@@ -272,7 +274,8 @@ pub(super) struct Node<D> {
 impl<D: BlockDevice> Node<D> {
     pub(super) fn new(
         device: D,
-        (block_size, align): (u32, usize),
+        (block_size, metadata_size): (u32, u32),
+        align: usize,
         (name, product): (CString, CString),
         registration: &Arc<Registration>,
     ) -> Self {
@@ -281,6 +284,7 @@ impl<D: BlockDevice> Node<D> {
             bdev: ptr::null_mut(),
             is_bdev: true,
             block_size,
+            metadata_size,
             align,
             name,
             product,
@@ -315,6 +319,11 @@ impl<D: BlockDevice> Node<D> {
 
     pub(super) fn block_size(&self) -> u32 {
         self.block_size
+    }
+
+    /// Bytes of a block, and of its metadata in a buffer of its own.
+    pub(super) fn block_sizes(&self) -> (u32, u32) {
+        (self.block_size, self.metadata_size)
     }
 
     pub(super) fn align(&self) -> usize {

@@ -203,6 +203,13 @@ macro_rules! has_data {
             pub fn view(&self) -> DataView<'_> {
                 self.handle.view()
             }
+
+            /// The metadata of its blocks, if the bdev has that in a buffer of its own and whoever sent the request
+            /// brought one. [`data`](Self::data), and what is made of it, brings it along.
+            #[must_use]
+            pub fn metadata(&self) -> Option<DataView<'_>> {
+                self.handle.metadata_view()
+            }
         }
     )*};
 }
@@ -252,7 +259,7 @@ impl Request {
         driver_ctx: NonNull<u8>,
         raw: &spdk_sys::spdk_shim_request,
         home: Home,
-        block_size: u32,
+        (block_size, metadata_size): (u32, u32),
     ) -> Self {
         let ty = io_type(raw.type_);
         let (lba, blocks) = (Lba(raw.offset_blocks), Blocks(raw.num_blocks));
@@ -261,6 +268,16 @@ impl Request {
             home,
             iovs: raw.iovs,
             fused: ptr::null_mut(),
+            metadata: match metadata_size {
+                0 => libc::iovec {
+                    iov_base: ptr::null_mut(),
+                    iov_len: 0,
+                },
+                size => libc::iovec {
+                    iov_base: raw.md_buf,
+                    iov_len: blocks.bytes(size).map_or(0, |bytes| bytes.0 as usize),
+                },
+            },
             len: if raw.iovs.is_null() { 0 } else { bytes() },
             iovcnt: u32::try_from(raw.iovcnt).unwrap_or(0),
             fused_count: 0,

@@ -29,7 +29,8 @@ pub struct CompareAndWriteRequest {
 impl CompareAndWriteRequest {
     /// What to compare with, for an I/O below.
     pub fn compare_data(&self) -> RequestData {
-        RequestData::new(&self.handle, 0, self.handle.context().len)
+        // SPDK's compare-and-write has none for either.
+        RequestData::new(&self.handle, 0, self.handle.context().len).without_metadata()
     }
 
     /// What to write, for an I/O below.

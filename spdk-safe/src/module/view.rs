@@ -20,6 +20,8 @@ pub struct DataView<'r> {
     may_fill: bool,
     /// Of a READ: not everything in it need have been written.
     fills: bool,
+    /// Nobody keeps account of what is in metadata: it is looked at as it is.
+    is_metadata: bool,
 }
 
 /// Why bytes were not copied; none were.
@@ -85,6 +87,16 @@ impl<'r> DataView<'r> {
             len,
             may_fill,
             fills: context.fills,
+            is_metadata: false,
+        }
+    }
+
+    /// The same, of metadata.
+    pub(super) fn of_metadata(self) -> Self {
+        Self {
+            fills: false,
+            is_metadata: true,
+            ..self
         }
     }
 
@@ -183,7 +195,7 @@ impl<'r> DataView<'r> {
 
     /// `len` bytes were put in, in one step. Of several steps nothing is known but that each was right.
     fn filled(&self, len: usize) {
-        if self.len == len as u64 {
+        if self.len == len as u64 && !self.is_metadata {
             self.context.filled.set(true);
         }
     }

@@ -356,7 +356,7 @@ unsafe fn dispatch<D: BlockDevice>(
 ) {
     // SAFETY: by this function's contract.
     let context = unsafe { context::<D>(ch) };
-    let block_size = context.node().block_size();
+    let (block_size, metadata_size) = context.node().block_sizes();
     // SAFETY: by this function's contract.
     let fits = unsafe { fits(bdev_io, raw, block_size) };
     let (Some(io), Some(driver_ctx), true) = (
@@ -374,7 +374,9 @@ unsafe fn dispatch<D: BlockDevice>(
         return unsafe { fail(bdev_io) };
     }
     // SAFETY: by this function's contract nobody else has taken the request over.
-    let request = unsafe { Request::take(io, driver_ctx, raw, context.home, block_size) };
+    let request = unsafe {
+        Request::take(io, driver_ctx, raw, context.home, (block_size, metadata_size))
+    };
     // Not counted: SPDK destroys its channel by message, so not before we have returned. What the device keeps, it
     // clones.
     // SAFETY: the pointer is from `Rc::into_raw`, and the channel has not been destroyed.
