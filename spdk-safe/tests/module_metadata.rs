@@ -222,9 +222,7 @@ async fn check(spdk: &Spdk, top: &str, base: &str) {
         result.unwrap();
         assert_eq!((read.concat(), &found), (data.clone(), &marks), "{top}");
         let into = vec![0_u8; 4 * BLOCK];
-        let (result, read, found) = below_ch
-            .read_with_md(Lba(5), into, vec![0; 4 * MARK])
-            .await;
+        let (result, read, found) = below_ch.read_with_md(Lba(5), into, vec![0; 4 * MARK]).await;
         result.unwrap();
         assert_eq!((read, found), (data.clone(), marks), "{top}");
         // Who does not ask for it gets the data alone.
@@ -264,9 +262,8 @@ fn i3_metadata_for_a_base_without_is_an_error_unless_it_is_left_behind() {
             .unwrap();
         let submit = |leg: &Leg, request: Request| match request {
             Request::Read(read) => {
-                let refused = leg.read_then(read.lba(), read.data(), |_, _| {
-                    panic!("it was not started")
-                });
+                let refused =
+                    leg.read_then(read.lba(), read.data(), |_, _| panic!("it was not started"));
                 let error = refused.unwrap_err().0;
                 assert!(matches!(error, IoError::Metadata { .. }), "{error}");
                 let bare = read.data().without_metadata();

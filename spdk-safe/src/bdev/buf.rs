@@ -179,6 +179,16 @@ impl<'a> Pieces<'a> {
         self.count
     }
 
+    /// Whether there are 31 pieces in a row that do not make up a block.
+    #[cold]
+    pub(super) fn are_crumbs(&self, block_size: u32) -> bool {
+        // 31: a split may begin with the rest of a piece.
+        let crumbs = |pieces: &[libc::iovec]| {
+            pieces.iter().map(|piece| piece.iov_len).sum::<usize>() < block_size as usize
+        };
+        self.count > 32 && self.iovs.windows(31).any(crumbs)
+    }
+
     /// Whether every piece begins at a multiple of `align`, a power of two.
     #[inline]
     pub(super) fn are_aligned(&self, align: usize) -> bool {

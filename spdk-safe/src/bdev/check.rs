@@ -67,6 +67,18 @@ fn range(channel: &ChannelCore, io: IoType, lba: Lba, blocks: Blocks) -> Result<
     }
 }
 
+/// SPDK splits with 32 pieces at a time, and forgets an I/O of which these do not make up a block.
+pub(super) const SPLIT_HANGS: bool = matches!(spdk_sys::VERSION, (..=20, ..));
+
+/// Whether SPDK splits it.
+fn is_split(channel: &ChannelCore, lba: Lba, blocks: Blocks) -> bool {
+    let info = &channel.desc.info;
+    let boundary = u64::from(info.optimal_io_boundary);
+    info.splits_at_boundary
+        && boundary != 0
+        && lba.0 % boundary + blocks.0.min(u64::MAX - boundary) > boundary
+}
+
 /// How many blocks the memory has, which fits the bdev.
 #[inline]
 fn data(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Result<Blocks, IoError> {
@@ -103,6 +115,14 @@ fn data(channel: &ChannelCore, ask: &Ask, laid: &Laid<'_>) -> Result<Blocks, IoE
                 unit: channel.atomic_unit,
             });
         }
+    }
+    if SPLIT_HANGS && is_split(channel, lba, blocks) && laid.pieces.are_crumbs(channel.block_size) {
+        return Err(IoError::Crumbs {
+            io,
+            lba,
+            blocks,
+            block_size: channel.block_size,
+        });
     }
     if let Some((_, have)) = laid.metadata {
         let want = blocks.bytes(channel.metadata_size);

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use super::buf::{IoBuf, Pieces};
 use super::channel::IoChannel;
 use super::channel_core::ChannelCore;
+use super::check::SPLIT_HANGS;
 use super::data::Then;
 use super::desc::DescMode;
 use super::op::{Ask, Flight, status_of};
@@ -81,6 +82,8 @@ impl<'a> Below<'a> {
             Memory::None => child.blocks,
             Memory::One(base, len) if base.addr() & (core.align - 1) == 0 => core.blocks_of(len)?,
             Memory::One(..) => return None,
+            // So many are looked at one by one.
+            Memory::Many(_, 33.., _) if SPLIT_HANGS => return None,
             Memory::Many(iovs, count, len) => {
                 // SAFETY: by the contract of `send` the array has as many entries.
                 let iovs = unsafe { crate::module::pieces(iovs, count as usize) };

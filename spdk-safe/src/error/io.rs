@@ -285,6 +285,22 @@ pub enum IoError {
         /// For each block, in a separate buffer; 0 if the bdev has none there.
         metadata_size: u32,
     },
+    /// More than 30 pieces of memory for one block, where SPDK splits the I/O: before 21.01 it never completes such a
+    /// one. Use larger pieces, or an I/O that does not cross a boundary of the bdev.
+    #[error(
+        "{io} of {blocks} at {lba}: it is split, and more than 30 pieces of its memory make up less than a block of \
+         {block_size} B, which this SPDK can't do"
+    )]
+    Crumbs {
+        /// What was asked.
+        io: IoType,
+        /// Where.
+        lba: Lba,
+        /// How much.
+        blocks: Blocks,
+        /// Bytes of a block.
+        block_size: u32,
+    },
     /// The two buffers of a compare-and-write differ in length, or are longer than what the bdev changes as one step.
     #[error(
         "{io} at {lba}: {compare} to compare and {write} to write; both must be equal, and at most {unit} (the bdev's \

@@ -375,7 +375,13 @@ unsafe fn dispatch<D: BlockDevice>(
     }
     // SAFETY: by this function's contract nobody else has taken the request over.
     let request = unsafe {
-        Request::take(io, driver_ctx, raw, context.home, (block_size, metadata_size))
+        Request::take(
+            io,
+            driver_ctx,
+            raw,
+            context.home,
+            (block_size, metadata_size),
+        )
     };
     // Not counted: SPDK destroys its channel by message, so not before we have returned. What the device keeps, it
     // clones.
