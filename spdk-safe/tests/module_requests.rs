@@ -346,3 +346,74 @@ fn a_zero_copy_goes_through_the_device() {
         bdev.unregister().await;
     });
 }
+
+/// What a C client found that had its read done into SPDK's memory: `u8::MAX` until then.
+static FOUND: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(u8::MAX);
+
+unsafe extern "C" fn no_event(
+    _type: spdk_sys::spdk_bdev_event_type,
+    _bdev: *mut spdk_sys::spdk_bdev,
+    _ctx: *mut std::ffi::c_void,
+) {
+}
+
+unsafe extern "C" fn read_done(
+    io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    _arg: *mut std::ffi::c_void,
+) {
+    assert!(success);
+    let (mut iovs, mut count) = (std::ptr::null_mut(), 0);
+    // SAFETY: the I/O has just completed, and is not freed.
+    unsafe { spdk_sys::spdk_bdev_io_get_iovec(io, &raw mut iovs, &raw mut count) };
+    assert_eq!(count, 1);
+    // SAFETY: the array has one entry, whose memory is a block.
+    let first = unsafe { *(*iovs).iov_base.cast::<u8>() };
+    // SAFETY: completed, once.
+    unsafe { spdk_sys::spdk_bdev_free_io(io) };
+    FOUND.store(first, std::sync::atomic::Ordering::Release);
+}
+
+#[test]
+fn m6_a_read_whose_client_brought_no_memory_has_some() {
+    SPDK.run(async |spdk| {
+        // Completes it only after the memory was filled: `view` would be an error without any.
+        let bdev = device(&spdk, "none", |request| match request {
+            Request::Read(read) => {
+                assert_eq!(read.view().len(), Bytes(512));
+                read.view().copy_from(Bytes(0), &[42; 512]).unwrap();
+                read.complete(RequestStatus::Success);
+            }
+            other => other.complete(RequestStatus::Failed),
+        });
+        let mut desc = std::ptr::null_mut();
+        // As a C client has it. Ours brings memory, always.
+        // SAFETY: the name is a C string, and this is the app thread.
+        let rc = unsafe {
+            spdk_sys::spdk_shim_bdev_open(
+                c"none".as_ptr(),
+                false,
+                Some(no_event),
+                std::ptr::null_mut(),
+                &raw mut desc,
+            )
+        };
+        assert_eq!(rc, 0);
+        // SAFETY: the descriptor is open.
+        let ch = unsafe { spdk_sys::spdk_bdev_get_io_channel(desc) };
+        let done = Some(read_done as unsafe extern "C" fn(_, _, _));
+        let (none, arg) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: descriptor and channel go together; SPDK brings the memory.
+        let rc = unsafe { spdk_sys::spdk_bdev_read_blocks(desc, ch, none, 3, 1, done, arg) };
+        assert_eq!(rc, 0);
+        while FOUND.load(std::sync::atomic::Ordering::Acquire) == u8::MAX {
+            spdk_safe::app::yield_now().await;
+        }
+        assert_eq!(FOUND.load(std::sync::atomic::Ordering::Acquire), 42);
+        // SAFETY: nothing is in flight.
+        unsafe { spdk_sys::spdk_put_io_channel(ch) };
+        // SAFETY: the channel was put, and this is the thread that opened it.
+        unsafe { spdk_sys::spdk_bdev_close(desc) };
+        bdev.unregister().await;
+    });
+}
