@@ -35,11 +35,17 @@ pub(crate) fn contain<R>(what: &str, f: impl FnOnce() -> R) -> Option<R> {
 /// Logs and counts a panic; returns its text.
 #[cold]
 fn contained(what: &str, payload: Box<dyn Any + Send>) -> String {
-    CONTAINED.fetch_add(1, Ordering::Relaxed);
     let text = message(&*payload).to_owned();
-    log::error(&format!("panic in {what}: {text}"));
+    count(what, &text);
     discard(payload);
     text
+}
+
+/// Logs and counts a panic that somebody else has contained.
+#[cold]
+pub(crate) fn count(what: &str, text: &str) {
+    CONTAINED.fetch_add(1, Ordering::Relaxed);
+    log::error(&format!("panic in {what}: {text}"));
 }
 
 /// As [`contain`], with the text of the panic.

@@ -44,6 +44,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod device;
+
+pub use device::{Async, AsyncBlockDevice, AsyncChannel};
+
 use core::cell::RefCell;
 use core::fmt;
 use core::future::Future;
@@ -55,7 +59,7 @@ use std::vec::Vec;
 
 use spdk_safe::error::ThreadError;
 use spdk_safe::thread::{
-    LocalTask, Poller, PollerStatus, at_exit, current_id, is_exiting, ticks, ticks_per_second,
+    LocalTask, Poller, PollerStatus, at_exit, current_id, is_exiting, resume_with, ticks, ticks_per_second,
 };
 
 use crate::{Budget, Clock, Host, JoinHandle, LocalExecutor, LocalSpawn, Spawner, ThreadIdentity};
@@ -103,6 +107,9 @@ pub fn attach() -> Result<Attached, ThreadError> {
     if let Some(attached) = found.and_then(Attached::of) {
         return Ok(attached);
     }
+    resume_with(|waker| {
+        crate::run_now(waker);
+    });
     let host = Host::bare()
         .identity::<SpdkThread>()
         .on_this_os_thread()

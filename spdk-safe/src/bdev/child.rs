@@ -13,8 +13,9 @@ use super::buf::{IoBuf, Pieces};
 use super::channel::IoChannel;
 use super::channel_core::ChannelCore;
 use super::check::SPLIT_HANGS;
-use super::data::Then;
+use super::data::{IoData, Then};
 use super::desc::DescMode;
+use super::io::Io;
 use super::op::{Ask, Flight, status_of};
 use crate::calls::{self, Call};
 use crate::error::{IoError, IoType, ThreadError};
@@ -206,6 +207,19 @@ impl<'a> Below<'a> {
         Flight::new(self.core, ask, Then { data, done })
             .start_then()
             .map_err(|(error, _)| error)
+    }
+}
+
+impl Below<'_> {
+    /// The long way, as a future.
+    #[cold]
+    pub(crate) fn io<C: IoData>(self, child: &Child, data: C) -> Io<C> {
+        let ask = Ask {
+            is_data: matches!(child.io, IoType::Read | IoType::Write | IoType::Compare),
+            other: child.other,
+            ..Ask::range(child.io, child.lba, child.blocks)
+        };
+        Io::new(self.core, ask, data)
     }
 }
 

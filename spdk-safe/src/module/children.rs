@@ -22,6 +22,7 @@ use crate::error::IoError;
 use crate::inside;
 use crate::panic::contain;
 use crate::thread::{Bound, Home};
+use crate::units::Blocks;
 
 /// What waits for the children of a request of type `R`, with what it counts meanwhile.
 ///
@@ -90,9 +91,17 @@ impl RequestContext {
         }
     }
 
+    /// `blocks` blocks from block `from` on, if there are as many.
+    pub(super) fn part(&self, from: Blocks, blocks: Blocks) -> Option<Part> {
+        let from = from.bytes(self.block_size)?.0;
+        let len = blocks.bytes(self.block_size)?.0;
+        let end = from.checked_add(len)?;
+        (end <= self.len).then_some(Part::Of { from, len })
+    }
+
     /// The memory of a part, if the straight path takes it; `alone` if no other I/O is to use the array of pieces.
     #[inline]
-    fn memory(&self, part: Part, alone: bool) -> Option<Memory> {
+    pub(super) fn memory(&self, part: Part, alone: bool) -> Option<Memory> {
         let Part::Of { from, len } = part else {
             return Some(Memory::None);
         };
@@ -266,7 +275,7 @@ unsafe extern "C" fn forward_done_callback<R: Parent, F>(
 ///
 /// SPDK has called back for the child whose entry is `index`.
 #[inline(always)]
-unsafe fn ended(
+pub(super) unsafe fn ended(
     bdev_io: *mut spdk_sys::spdk_bdev_io,
     success: bool,
     context: &RequestContext,

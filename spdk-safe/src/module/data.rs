@@ -185,17 +185,29 @@ impl Clone for RequestData {
 impl Drop for RequestData {
     #[inline]
     fn drop(&mut self) {
-        // No reference to the context is left when SPDK is told.
-        let (io, home, left, ended) = {
-            let context = self.context();
-            let left = context.shares.get() - 1;
-            context.shares.set(left);
-            (context.io, context.home, left, context.ended.get())
-        };
-        if let (0, Some(status)) = (left, ended) {
-            // SAFETY: the handle ended it, once, and this was the last data.
-            unsafe { tell(io, home, status) };
-        }
+        // SAFETY: by the type invariant it counts, until now.
+        unsafe { let_go(self.context) };
+    }
+}
+
+/// Takes one off the count of `shares`; the last one completes a request that is ended.
+///
+/// # Safety
+///
+/// The caller counts in `shares`, and from now on does not.
+#[inline]
+pub(super) unsafe fn let_go(context: NonNull<RequestContext>) {
+    // No reference to the context is left when SPDK is told.
+    let (io, home, left, ended) = {
+        // SAFETY: the request is not completed while somebody counts.
+        let context = unsafe { context.as_ref() };
+        let left = context.shares.get() - 1;
+        context.shares.set(left);
+        (context.io, context.home, left, context.ended.get())
+    };
+    if let (0, Some(status)) = (left, ended) {
+        // SAFETY: the handle ended it, once, and this was the last data.
+        unsafe { tell(io, home, status) };
     }
 }
 

@@ -112,6 +112,7 @@ mod register;
 mod request;
 mod special;
 mod status;
+mod task;
 mod view;
 mod vtable;
 
@@ -135,6 +136,7 @@ pub use special::{
     ZcopyEndRequest, ZcopyStartRequest,
 };
 pub use status::RequestStatus;
+pub use task::{Forward, InTask, TASK_CAP, TaskRequest, TaskSlot};
 pub use view::{DataError, DataView, Piece};
 
 pub(crate) use data::pieces;

@@ -228,6 +228,26 @@ impl Request {
         self.into_handle().finish(status.into());
     }
 
+    #[inline]
+    pub(super) fn handle(&self) -> &Handle {
+        match self {
+            Self::Read(request) => &request.handle,
+            Self::Write(request) => &request.handle,
+            Self::Unmap(request) | Self::WriteZeroes(request) | Self::Flush(request) => {
+                &request.handle
+            }
+            Self::Reset(request) => &request.handle,
+            Self::Compare(request) => &request.handle,
+            Self::CompareAndWrite(request) => &request.handle,
+            Self::Copy(request) => &request.handle,
+            Self::Abort(request) => &request.handle,
+            Self::ZcopyStart(request) => &request.handle,
+            Self::ZcopyEnd(request) => &request.handle,
+            Self::SeekData(request) | Self::SeekHole(request) => &request.handle,
+            Self::Other(request) => &request.handle,
+        }
+    }
+
     fn into_handle(self) -> Handle {
         match self {
             Self::Read(request) => request.handle,

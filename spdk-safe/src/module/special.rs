@@ -145,6 +145,11 @@ impl SeekRequest {
 
     /// Ends it well: the first such block at or after [`lba`](Self::lba), or `None` if there is none.
     pub fn complete_at(self, found: Option<Lba>) {
+        self.set_found(found);
+        self.into_handle().finish(RequestStatus::Success);
+    }
+
+    pub(super) fn set_found(&self, found: Option<Lba>) {
         let io = self.handle.context().io;
         // SAFETY: the request is a seek, and not completed.
         unsafe {
@@ -153,6 +158,5 @@ impl SeekRequest {
                 found.map_or(u64::MAX, |found| found.0),
             );
         }
-        self.into_handle().finish(RequestStatus::Success);
     }
 }

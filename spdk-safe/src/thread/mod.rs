@@ -38,6 +38,7 @@ mod outcome;
 mod owner;
 mod poller;
 pub(crate) mod registry;
+mod resume;
 mod releases;
 mod shared;
 mod spawner;
@@ -59,6 +60,9 @@ pub(crate) use home::Home;
 pub use kind::{Any, MayMove, Migratable, Pinned, ThreadKind, Travels};
 pub use owner::Thread;
 pub use poller::{Poller, PollerStatus};
+pub(crate) use resume::resume;
+#[doc(hidden)]
+pub use resume::resume_with;
 pub use spawner::{LocalTask, Spawner};
 pub use stats::ThreadStats;
 pub use storage::ThreadStorage;

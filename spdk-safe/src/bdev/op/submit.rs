@@ -14,6 +14,7 @@ use crate::calls::{self, Call};
 use crate::error::{Errno, IoError, IoStatus, IoType};
 use crate::inside;
 use crate::panic::contain;
+use crate::thread::resume;
 
 /// Starts what is no plain read or write; refuses what has something wrong about it.
 #[cold]
@@ -279,7 +280,7 @@ fn finish(slot: NonNull<Op>, error: Option<IoError>) {
 fn wake(op: &Op) {
     if let Some(waker) = op.waker.take() {
         // It may run the task on the spot, which may start the next operation.
-        contain("a waker", || waker.wake());
+        contain("a waker", || resume(waker));
     }
 }
 

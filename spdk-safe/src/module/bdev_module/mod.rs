@@ -140,7 +140,7 @@ impl BdevModule {
 
     /// Whether requests of a `D` have what it needs.
     pub(super) fn has_room_for<D: BlockDevice>(&self) -> bool {
-        D::CONTEXT <= CONTEXT.load(Ordering::Acquire)
+        has_room(D::CONTEXT)
     }
 
     /// The same module, which does what `module` says when SPDK starts, ends, and saves its configuration.
@@ -247,6 +247,12 @@ impl fmt::Debug for BdevModule {
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether every request of the process has as many bytes for its device. What SPDK has asked for does not change.
+#[inline]
+pub(super) fn has_room(bytes: usize) -> bool {
+    bytes <= CONTEXT.load(Ordering::Acquire)
 }
 
 /// What every module of the process needs of a request at most.
