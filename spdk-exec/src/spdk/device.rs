@@ -21,9 +21,7 @@ use std::string::ToString;
 use std::sync::Arc;
 
 use spdk_safe::error::{ChannelError, IoType};
-use spdk_safe::module::{
-    BlockDevice, Request, RequestStatus, TASK_CAP, TaskRequest, TaskSlot,
-};
+use spdk_safe::module::{BlockDevice, Request, RequestStatus, TASK_CAP, TaskRequest, TaskSlot};
 
 use super::{Attached, attach};
 use crate::JoinError;
@@ -94,8 +92,7 @@ pub trait AsyncBlockDevice: Send + Sync + 'static {
         matches!(io, IoType::Read | IoType::Write)
     }
 
-    /// Serves a request. What it returns completes the request: a [`RequestStatus`], or the `Result<(), IoError>` of
-    /// an I/O below.
+    /// Serves a request. What it returns completes the request; the result of an I/O below is turned `into()` it.
     ///
     /// It is polled for the first time before SPDK's call returns, and again on the spot when an I/O that it waits for
     /// ends. What it needs below is best submitted by the first poll: a burst of requests that wait to do so can use up
@@ -109,7 +106,7 @@ pub trait AsyncBlockDevice: Send + Sync + 'static {
         &self,
         channel: &Self::Channel,
         request: TaskRequest<'_>,
-    ) -> impl Future<Output: Into<RequestStatus>>;
+    ) -> impl Future<Output = RequestStatus>;
 }
 
 /// An [`AsyncBlockDevice`] as a [`BlockDevice`].
@@ -181,10 +178,7 @@ impl<D: AsyncBlockDevice> BlockDevice for Async<D> {
 }
 
 /// What follows the future of a request.
-fn done<C, S: Into<RequestStatus>>(
-    slot: TaskSlot,
-    channel: Rc<C>,
-) -> impl FnOnce(Result<S, JoinError>) {
+fn done<C>(slot: TaskSlot, channel: Rc<C>) -> impl FnOnce(Result<RequestStatus, JoinError>) {
     move |output| {
         // First: SPDK keeps its channel only as long as a request of it is outstanding.
         drop(channel);
@@ -198,7 +192,7 @@ fn done<C, S: Into<RequestStatus>>(
 
 /// Bytes that a device's future takes in a request.
 const fn task_bytes<D: AsyncBlockDevice>() -> usize {
-    let bytes = bytes(&D::submit, &done::<AsyncChannel<D>, _>);
+    let bytes = bytes(&D::submit, &done::<AsyncChannel<D>>);
     assert!(
         bytes <= TASK_CAP,
         "the future of this device's `submit` is too large for the driver context of a request, of which every request \

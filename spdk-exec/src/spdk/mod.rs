@@ -59,7 +59,8 @@ use std::vec::Vec;
 
 use spdk_safe::error::ThreadError;
 use spdk_safe::thread::{
-    LocalTask, Poller, PollerStatus, at_exit, current_id, is_exiting, resume_with, ticks, ticks_per_second,
+    LocalTask, Poller, PollerStatus, at_exit, current_id, is_exiting, resume_with, ticks,
+    ticks_per_second,
 };
 
 use crate::{Budget, Clock, Host, JoinHandle, LocalExecutor, LocalSpawn, Spawner, ThreadIdentity};

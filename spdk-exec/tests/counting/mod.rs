@@ -26,7 +26,12 @@ static COUNTING: Counting = Counting;
 
 /// How often this thread allocates while `f` runs.
 pub(crate) fn allocations(f: impl FnOnce()) -> usize {
-    let before = COUNT.get();
+    let before = so_far();
     f();
-    COUNT.get() - before
+    so_far() - before
+}
+
+/// How often this thread has allocated.
+pub(crate) fn so_far() -> usize {
+    COUNT.get()
 }

@@ -524,11 +524,7 @@ impl<'a> Forward<'a> {
         self.index.set(index as u8);
         // INVARIANT: put there above; the caller is pinned.
         self.node.phase.set(Phase::Sent);
-        let arg = self
-            .at
-            .as_ptr()
-            .map_addr(|at| at | index)
-            .cast::<c_void>();
+        let arg = self.at.as_ptr().map_addr(|at| at | index).cast::<c_void>();
         // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before the
         // callback gave back the share. That the descriptor is writable is in the types of the callers.
         if unsafe {
