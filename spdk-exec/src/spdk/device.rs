@@ -17,7 +17,6 @@
 use core::fmt;
 use core::future::Future;
 use std::rc::Rc;
-use std::string::ToString;
 use std::sync::Arc;
 
 use spdk_safe::error::{ChannelError, IoType};
@@ -184,7 +183,9 @@ fn done<C>(slot: TaskSlot, channel: Rc<C>) -> impl FnOnce(Result<RequestStatus, 
         drop(channel);
         match output {
             Ok(status) => slot.complete(status),
-            Err(JoinError::Panicked(panic)) => slot.panicked(&panic.to_string()),
+            Err(JoinError::Panicked(panic)) => {
+                slot.panicked(panic.message().unwrap_or("(no text)"))
+            }
             Err(_) => slot.dropped(),
         }
     }
