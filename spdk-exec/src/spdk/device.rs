@@ -166,8 +166,7 @@ impl<D: AsyncBlockDevice> BlockDevice for Async<D> {
         let done = done(slot, kept);
         // SAFETY: the slot's memory has as many bytes, and is nobody's until `done` completes the request, if only by
         // being dropped. What the future borrows is kept by `done`, which begins after the future is dropped.
-        let started =
-            unsafe { spawn_at(&channel.executor, memory, Self::CONTEXT, future, done) };
+        let started = unsafe { spawn_at(&channel.executor, memory, Self::CONTEXT, future, done) };
         if let Err(refused) = started {
             // The thread exits. In this order: the request may be completed when the future is gone.
             drop(refused.future);

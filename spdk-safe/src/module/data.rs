@@ -186,7 +186,7 @@ impl Drop for RequestData {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: by the type invariant it counts, until now.
-        unsafe { let_go(self.context) };
+        unsafe { let_go(*self.context) };
     }
 }
 
