@@ -546,8 +546,9 @@ fn t9_t10_wakers_that_are_kept_do_nothing_from_wherever_they_are_woken() {
                 let wakers = wakers.clone();
                 std::thread::spawn(move || {
                     for waker in wakers {
-                        waker.clone().wake();
+                        let again = waker.clone();
                         drop(waker);
+                        again.wake();
                     }
                 })
             })
