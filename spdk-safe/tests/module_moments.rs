@@ -620,3 +620,45 @@ fn i2_crumbs_that_spdk_does_not_split_are_read() {
         base.unregister().await;
     });
 }
+
+#[test]
+fn m43_channels_that_are_made_while_a_bdev_is_quiesced_hold_still_too() {
+    SPDK.run(async |spdk| {
+        let bdev = lower(&spdk, "m43");
+        let guard = match bdev.quiesce_range(Lba(8), Blocks(8)).await {
+            Ok(guard) => guard,
+            Err(error) => {
+                println!("{error}");
+                return bdev.unregister().await;
+            }
+        };
+        let desc = BdevDesc::open(&spdk, "m43").read_write().unwrap();
+        let shared = desc.share();
+        let other = Thread::builder("m43").create(&spdk).await.unwrap();
+        let started = other.call(move || {
+            let ch = shared.channel().unwrap();
+            // Dropped in flight. The last one is beside the range.
+            for lba in [7, 8, 15, 16] {
+                let two = ch.alloc(Blocks(if lba == 16 { 2 } else { 1 })).unwrap();
+                assert!(poll_once(pin!(ch.read(Lba(lba), two))).is_pending());
+            }
+            let across = ch.alloc(Blocks(2)).unwrap();
+            assert!(poll_once(pin!(ch.read(Lba(7), across))).is_pending());
+            assert!(poll_once(pin!(ch.write(Lba(9), block(&ch)))).is_pending());
+        });
+        started.await.unwrap();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        let beside = take_asked("m43");
+        assert_eq!(beside.len(), 2, "blocks 7 and 16: {beside:?}");
+        let well = |request: Request| request.complete(RequestStatus::Success);
+        beside.into_iter().for_each(well);
+        drop(guard);
+        until(|| asked("m43") == 4).await;
+        take_asked("m43").into_iter().for_each(well);
+        other.exit().await;
+        drop(desc);
+        bdev.unregister().await;
+    });
+}

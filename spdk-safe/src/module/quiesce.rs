@@ -13,7 +13,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 
 use super::register::{RegisteredBdev, Registration};
@@ -29,8 +29,7 @@ impl RegisteredBdev {
     /// ended.
     ///
     /// Reads, writes, unmaps, zeroes and copies wait until the [`Quiesced`] is dropped; flushes, resets, compares, aborts
-    /// and seeks do not (M-41). **Reads on channels that are made meanwhile do not wait either**: that is a bug of SPDK
-    /// (M-43).
+    /// and seeks do not (M-41). Reads on channels that are made meanwhile wait, too, though SPDK forgets them (M-43).
     pub fn quiesce(&self) -> Quiesce {
         self.quiesce_asked(None)
     }
@@ -58,6 +57,32 @@ impl RegisteredBdev {
             core.answer(Err(gone));
         }
         Quiesce { core: Some(core) }
+    }
+}
+
+impl Registration {
+    /// Whether some of these blocks are quiesced; `None` if nothing is, nor is to be.
+    pub(super) fn is_quiesced(&self, lba: Lba, blocks: Blocks) -> Option<bool> {
+        // Dropped with nothing locked: each may be the last count.
+        let all: Vec<_> = {
+            let mut quiesces = lock(&self.quiesces);
+            quiesces.retain(|quiesce| quiesce.strong_count() != 0);
+            quiesces.iter().filter_map(Weak::upgrade).collect()
+        };
+        let mut found = None;
+        for quiesce in &all {
+            let (phase, (first, count)) = {
+                let state = lock(&quiesce.state);
+                (state.phase, state.range)
+            };
+            if phase != Phase::Released {
+                let apart = first.0.saturating_add(count.0) <= lba.0
+                    || lba.0.saturating_add(blocks.0) <= first.0;
+                let held = phase == Phase::Held && !apart;
+                found = Some(held || found == Some(true));
+            }
+        }
+        found
     }
 }
 

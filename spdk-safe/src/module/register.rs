@@ -309,6 +309,10 @@ impl<D: BlockDevice> Node<D> {
         self.registration.config()
     }
 
+    pub(super) fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
     pub(super) fn device(&self) -> &D {
         &self.device
     }

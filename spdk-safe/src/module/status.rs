@@ -98,7 +98,7 @@ impl RequestStatus {
     #[cold]
     unsafe fn complete_otherwise(self, io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) {
         use spdk_sys::spdk_bdev_io_status as raw;
-        let io = io.as_ptr();
+        let (request, io) = (io, io.as_ptr());
         let plain = match self {
             Self::Success => raw::SPDK_BDEV_IO_STATUS_SUCCESS,
             Self::Aborted => raw::SPDK_BDEV_IO_STATUS_ABORTED,
@@ -109,10 +109,8 @@ impl RequestStatus {
                 if unsafe { spdk_sys::spdk_shim_request_nomem(io) } {
                     return;
                 }
-                // SAFETY: nobody else has the request; its channel stays, and is of this thread.
-                let again = move || unsafe { spdk_sys::spdk_shim_request_submit(io) };
-                // SAFETY: as for `tell`: the thread stays while it has a request. The closure touches nothing else.
-                return unsafe { home.run_later(Box::new(again)) };
+                // SAFETY: by this function's contract.
+                return unsafe { again(request, home) };
             }
             Self::Nvme { cdw0, status } => {
                 let (sct, sc) = (status.sct.into(), status.sc.into());
@@ -141,4 +139,17 @@ impl RequestStatus {
         // SAFETY: by this function's contract.
         unsafe { spdk_sys::spdk_bdev_io_complete(io, plain) };
     }
+}
+
+/// Has a request come again, with the next turn of its thread.
+///
+/// # Safety
+///
+/// `io` is a request of ours that is not completed, on its thread `home`, and nobody's until it comes.
+pub(super) unsafe fn again(io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) {
+    // SAFETY: by this function's contract; the request's channel stays, and is of this thread.
+    let again = move || unsafe { spdk_sys::spdk_shim_request_submit(io.as_ptr()) };
+    // SAFETY: SPDK keeps a channel, and its thread with it, while a request of it is outstanding. The closure touches
+    // the request alone, which belongs to the SPDK thread.
+    unsafe { home.run_later(Box::new(again)) };
 }

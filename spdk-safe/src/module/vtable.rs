@@ -2,7 +2,7 @@
 //!
 //! C type: `struct spdk_bdev_fn_table`, and the create and destroy callbacks of `spdk_io_device_register`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -12,12 +12,13 @@ use super::BlockDevice;
 use super::data::pieces;
 use super::register::Node;
 use super::request::{Request, io_type, read, read_more};
+use super::status;
 use crate::error::IoType;
 use crate::inside;
 use crate::json::Object;
 use crate::panic::contain;
 use crate::thread::{Home, is_exiting, registry};
-use crate::units::{Blocks, Bytes};
+use crate::units::{Blocks, Bytes, Lba};
 
 thread_local! {
     /// The bdevs whose devices are making their channel on this OS thread, outermost first.
@@ -72,6 +73,16 @@ pub(super) struct ChannelContext<D: BlockDevice> {
     /// From `Rc::into_raw`.
     channel: *const D::Channel,
     home: Home,
+    late: Cell<Late>,
+}
+
+/// Whether a channel was made while a range was quiesced: SPDK does not hold back its reads then (M-43).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// Its first I/O will tell: the channel is whole by then.
+    Unknown,
+    No,
+    Yes,
 }
 
 /// The function table of devices of type `D`.
@@ -209,6 +220,7 @@ pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
                 node,
                 channel: Rc::into_raw(Rc::new(channel)),
                 home,
+                late: Cell::new(Late::Unknown),
             };
             enter_thread(home);
             // SAFETY: SPDK allocated as many bytes as the io_device was registered with, aligned like malloc's.
@@ -373,6 +385,10 @@ unsafe fn dispatch<D: BlockDevice>(
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(bdev_io) };
     }
+    // SAFETY: by this function's contract.
+    if context.late.get() != Late::No && unsafe { hold_back(context, io, raw) } {
+        return;
+    }
     // SAFETY: by this function's contract nobody else has taken the request over.
     let request = unsafe {
         Request::take(
@@ -392,6 +408,32 @@ unsafe fn dispatch<D: BlockDevice>(
     contain("BlockDevice::submit", || {
         context.node().device().submit(&channel, request)
     });
+}
+
+/// Has a READ of what is quiesced come again, if SPDK did not hold it back.
+///
+/// # Safety
+///
+/// As [`dispatch`]; if the answer is true, the request is nobody's until it comes again.
+#[cold]
+unsafe fn hold_back<D: BlockDevice>(
+    context: &ChannelContext<D>,
+    io: NonNull<spdk_sys::spdk_bdev_io>,
+    raw: &spdk_sys::spdk_shim_request,
+) -> bool {
+    let (lba, blocks) = (Lba(raw.offset_blocks), Blocks(raw.num_blocks));
+    let quiesced = context.node().registration().is_quiesced(lba, blocks);
+    // With none left, SPDK tells this channel, too, of those that come.
+    context.late.set(match quiesced {
+        None => Late::No,
+        Some(_) => Late::Yes,
+    });
+    let hold = quiesced == Some(true) && io_type(raw.type_) == Some(IoType::Read);
+    if hold {
+        // SAFETY: by this function's contract.
+        unsafe { status::again(io, context.home) };
+    }
+    hold
 }
 
 /// Whether the memory of a request is as long as its range: the bdev layer does not check it (B-41).
