@@ -367,8 +367,10 @@ unsafe extern "C" fn read_done(
     // SAFETY: the I/O has just completed, and is not freed.
     unsafe { spdk_sys::spdk_bdev_io_get_iovec(io, &raw mut iovs, &raw mut count) };
     assert_eq!(count, 1);
-    // SAFETY: the array has one entry, whose memory is a block.
-    let first = unsafe { *(*iovs).iov_base.cast::<u8>() };
+    // SAFETY: the array has one entry.
+    let memory = unsafe { (*iovs).iov_base }.cast::<u8>();
+    // SAFETY: it is a block of memory, until the I/O is freed.
+    let first = unsafe { *memory };
     // SAFETY: completed, once.
     unsafe { spdk_sys::spdk_bdev_free_io(io) };
     FOUND.store(first, std::sync::atomic::Ordering::Release);
