@@ -151,6 +151,7 @@ impl<D: AsyncBlockDevice> BlockDevice for Async<D> {
         self.device.supports(io)
     }
 
+    #[inline]
     fn submit(&self, channel: &Rc<AsyncChannel<D>>, request: Request) {
         let Some(slot) = TaskSlot::new(request, Self::CONTEXT) else {
             return;

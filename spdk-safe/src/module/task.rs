@@ -413,7 +413,8 @@ enum Phase {
 /// Who waits for a child.
 struct Node {
     phase: Cell<Phase>,
-    error: Cell<Option<IoError>>,
+    /// In a box, so that a future of one that ends well is small.
+    error: Cell<Option<Box<IoError>>>,
     waker: Cell<Option<Waker>>,
 }
 
@@ -625,7 +626,7 @@ impl Node {
     #[inline]
     fn end(&self, result: Result<(), IoError>) {
         if let Err(error) = result {
-            self.error.set(Some(error));
+            self.error.set(Some(Box::new(error)));
         }
         self.phase.set(Phase::Done);
     }
@@ -633,7 +634,7 @@ impl Node {
     #[inline]
     fn take(&self) -> Result<(), IoError> {
         self.phase.set(Phase::Over);
-        self.error.take().map_or(Ok(()), Err)
+        self.error.take().map_or(Ok(()), |error| Err(*error))
     }
 }
 
