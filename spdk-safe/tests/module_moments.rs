@@ -662,3 +662,47 @@ fn m43_channels_that_are_made_while_a_bdev_is_quiesced_hold_still_too() {
         bdev.unregister().await;
     });
 }
+
+#[test]
+fn m25_a_device_ends_as_slowly_as_it_likes_and_whoever_unregistered_it_waits() {
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    struct Slow {
+        panics: bool,
+    }
+    impl BlockDevice for Slow {
+        type Channel = ();
+        fn create_channel(&self) -> Result<(), ChannelError> {
+            Ok(())
+        }
+        fn submit(&self, _: &Rc<()>, request: Request) {
+            request.complete(RequestStatus::Success);
+        }
+        async fn destruct(&self) {
+            for _ in 0..5 {
+                yield_now().await;
+            }
+            assert!(!self.panics, "on purpose");
+            SEEN.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            SEEN.fetch_add(10, Ordering::Relaxed);
+        }
+    }
+    SPDK.run(async |spdk| {
+        for (panics, after) in [(false, 11), (true, 21)] {
+            let bdev = BlockDeviceBuilder::new("slow-end")
+                .blocks(Blocks(8))
+                .register(&spdk, &MODULE, Slow { panics })
+                .unwrap();
+            let before = spdk_safe::contained_panics();
+            let desc = BdevDesc::open(&spdk, "slow-end").read_only().unwrap();
+            bdev.unregister().await;
+            assert_eq!(SEEN.load(Ordering::Relaxed), after);
+            let panicked = spdk_safe::contained_panics() - before;
+            assert_eq!(panicked, u64::from(panics));
+            drop(desc);
+        }
+    });
+}

@@ -219,7 +219,7 @@ impl BlockDeviceBuilder {
                 return Err(BdevError::Exists { name });
             }
         }
-        let registration = Registration::new(&self.name, module_raw, self.config.clone());
+        let registration = Registration::new(&self.name, module, module_raw, self.config.clone());
         let node = Box::new(Node::new(
             device,
             (

@@ -116,6 +116,7 @@ mod task;
 mod view;
 mod vtable;
 
+use std::future::Future;
 use std::rc::Rc;
 
 #[doc(hidden)]
@@ -195,4 +196,13 @@ pub trait BlockDevice: Send + Sync + 'static {
     /// can, and the app waits for them. Keep them in a task of an executor, which drops its tasks then, or hook
     /// [`at_exit`](crate::app::at_exit).
     fn submit(&self, channel: &Rc<Self::Channel>, request: Request);
+
+    /// What takes its time at the end (`destruct`, `spdk_bdev_destruct_done`): the bdev is unregistered, nobody has it
+    /// open, and no channel is left. The device is dropped when the future is done, and whoever unregistered it waits for
+    /// that, as does the end of the app.
+    ///
+    /// On the app thread. A panic ends it.
+    fn destruct(&self) -> impl Future<Output = ()> {
+        async {}
+    }
 }

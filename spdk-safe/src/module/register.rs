@@ -18,8 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
+use super::bdev_module::{Boxed, spawn_destruct};
 use super::quiesce::QuiesceCore;
-use super::{BlockDevice, ConfigEntry};
+use super::{BdevModule, BlockDevice, ConfigEntry};
 use crate::error::{BdevError, Errno};
 use crate::panic::{contain, wake_all};
 use crate::sync::lock;
@@ -136,6 +137,7 @@ impl Future for UnregisterBdev {
 /// What the handles and the device know of a registration.
 pub(super) struct Registration {
     name: String,
+    of: &'static BdevModule,
     pub(super) module: *mut spdk_sys::spdk_bdev_module,
     state: Mutex<State>,
     unregistering: AtomicBool,
@@ -161,11 +163,13 @@ unsafe impl Sync for Registration {}
 impl Registration {
     pub(super) fn new(
         name: &str,
+        of: &'static BdevModule,
         module: *mut spdk_sys::spdk_bdev_module,
         config: Vec<ConfigEntry>,
     ) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
+            of,
             module,
             state: Mutex::new(State::default()),
             unregistering: AtomicBool::new(false),
@@ -338,6 +342,21 @@ impl<D: BlockDevice> Node<D> {
         &self.name
     }
 
+    /// SPDK is done with the device, which may take its time to end. Nobody else has the node.
+    pub(super) fn end(node: Box<Self>) {
+        let is_bdev = node.is_bdev;
+        let ending = Ending(Some(node));
+        match app_thread::check() {
+            Ok(()) if is_bdev => ending.begin(),
+            // Up to 22.05 this may be the thread that closed the last descriptor. If the app is over, the job is dropped,
+            // and with it the device.
+            Err(_) if is_bdev => {
+                let _ = app_thread::run_later(Box::new(move || ending.begin()));
+            }
+            _ => drop(ending),
+        }
+    }
+
     /// The end: drops the device, tells SPDK and whoever waits. Nobody else has the node.
     pub(super) fn destroy(self) {
         let Self {
@@ -361,6 +380,46 @@ impl<D: BlockDevice> Node<D> {
         unsafe { spdk_sys::spdk_shim_bdev_free(bdev) };
         drop((name, product));
         registration.gone();
+    }
+}
+
+/// A device that is about to be dropped, and its bdev with it.
+struct Ending<D: BlockDevice>(Option<Box<Node<D>>>);
+
+// SAFETY: nobody else has the node; the device itself may travel, and its bdev is freed on any thread.
+unsafe impl<D: BlockDevice> Send for Ending<D> {}
+
+impl<D: BlockDevice> Ending<D> {
+    /// On the app thread.
+    fn begin(self) {
+        let Some(node) = &self.0 else {
+            return;
+        };
+        let module = node.registration.of.name();
+        let mut future: Boxed<()> = Box::pin(async move {
+            if let Some(node) = &self.0 {
+                node.device.destruct().await;
+            }
+            // Here, or when the future is dropped after a panic.
+            drop(self);
+        });
+        let polled = contain("BlockDevice::destruct", || {
+            future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        });
+        match polled {
+            Some(Poll::Pending) => spawn_destruct(module, future),
+            _ => drop(future),
+        }
+    }
+}
+
+impl<D: BlockDevice> Drop for Ending<D> {
+    fn drop(&mut self) {
+        if let Some(node) = self.0.take() {
+            Node::destroy(*node);
+        }
     }
 }
 

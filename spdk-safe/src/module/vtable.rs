@@ -122,7 +122,7 @@ pub(super) unsafe extern "C" fn device_gone_callback<D: BlockDevice>(key: *mut c
     contain("the destructor of a block device", || {
         // SAFETY: by this function's contract nobody uses the node any more; it came from `Box::into_raw`.
         let node = unsafe { Box::from_raw(key.cast::<Node<D>>()) };
-        Node::destroy(*node);
+        Node::end(node);
     });
 }
 

@@ -70,7 +70,7 @@ pub trait Examine: Sync + 'static {
     }
 }
 
-pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+pub(in crate::module) type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// [`Module`], as a static keeps it. The futures run the user's code when they are polled, not before.
 pub(super) trait ErasedModule: Sync {

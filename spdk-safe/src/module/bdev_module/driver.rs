@@ -23,6 +23,7 @@ pub(super) enum Kind {
     Examine,
     FiniStart,
     Fini,
+    Destruct,
 }
 
 struct Job {
@@ -158,6 +159,7 @@ impl Job {
             Kind::Examine => "an examine",
             Kind::FiniStart => "the fini_start",
             Kind::Fini => "the fini",
+            Kind::Destruct => "the destruct of a bdev",
         };
         format!("{what} of module {:?}", self.module)
     }

@@ -34,6 +34,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
+pub(super) use behaviour::Boxed;
 pub use behaviour::{Examine, Module, ModuleResult};
 pub use config::ConfigEntry;
 pub(super) use config::write_entries;
@@ -258,4 +259,9 @@ pub(super) fn has_room(bytes: usize) -> bool {
 /// What every module of the process needs of a request at most.
 fn context_bytes() -> usize {
     context_size() + CONTEXT.load(Ordering::Acquire)
+}
+
+/// Polls the end of a device of `module`. On the app thread.
+pub(super) fn spawn_destruct(module: &'static str, future: Boxed<()>) {
+    driver::spawn(driver::Kind::Destruct, module, future);
 }
