@@ -151,6 +151,12 @@ impl Ramdisk {
         self.core.memory.used()
     }
 
+    /// Whether it was pulled out: by [`remove`](Self::remove) or an [`Action::Remove`].
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.core.is_removed()
+    }
+
     /// How many I/Os wait in it.
     #[must_use]
     pub fn held(&self) -> usize {
