@@ -20,6 +20,9 @@ const SANITIZED: &[&str] = &[
 /// The test programs of `spdk-safe` that run under AddressSanitizer: those that let go of things at the worst moment.
 const STORM: &[&str] = &["--test=storm", "--test=io_reentry", "--test=io_moments"];
 
+/// Those of `spdk-bdevs`: random I/O over bdevs of ours, and one that lets go of what waits.
+const BDEVS: &[&str] = &["--test=property", "--test=ramdisk"];
+
 /// Every interleaving of what crosses threads, up to a bound.
 pub(crate) fn loom() -> Result<()> {
     let mut command = cargo(["test", "--package=spdk-exec", "--lib", "--release", "loom"]);
@@ -53,9 +56,12 @@ pub(crate) fn sanitize() -> Result<()> {
         &[SANITIZED, &["--lib", "--test=alloc", "--test=reuse"]].concat(),
     ))?;
     // On real SPDK, whose C is not instrumented, and which lets go of some memory only with the process.
-    let mut storm = nightly("address", "spdk-safe", STORM);
-    storm.env("ASAN_OPTIONS", "detect_leaks=0");
-    cargo::run(storm)
+    for (package, tests) in [("spdk-safe", STORM), ("spdk-bdevs", BDEVS)] {
+        let mut command = nightly("address", package, tests);
+        command.env("ASAN_OPTIONS", "detect_leaks=0");
+        cargo::run(command)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn has_nightly() -> bool {
