@@ -401,7 +401,7 @@ async fn run(
     let ours = work(&shared, desc.share(), Random::new(case.random.next()));
     let all = async {
         let (ours, others) = futures::future::join(ours, join_all(others)).await;
-        let others: Checked = others.into_iter().map(|other| other.unwrap()).collect();
+        let others = others.into_iter().try_for_each(|other| other.unwrap());
         ours.and(others)
     };
     // Lets go of what the plan holds.

@@ -321,7 +321,7 @@ fn t11_the_end_of_a_thread_lets_go_of_what_waits() {
     SPDK.run(async |spdk| {
         let disk = Ramdisk::builder("r")
             .blocks(Blocks(64))
-            .faults([Fault::new(Action::Hold).always()]);
+            .faults([Fault::new(Action::Hold).io(IoType::Write).always()]);
         let disk = disk.create(&spdk).await.unwrap();
         let desc = BdevDesc::open(&spdk, "r").read_write().unwrap();
         let thread = Thread::builder("short").create(&spdk).await.unwrap();
