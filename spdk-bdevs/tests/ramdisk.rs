@@ -80,6 +80,11 @@ fn every_type_of_io_does_what_it_says() {
         );
         let both = ch.compare_and_write(Lba(124), vec![0; 8 * 512], vec![8; 8 * 512]);
         assert!(both.await.0.unwrap_err().is_miscompare());
+        // In its last byte only.
+        let mut other = vec![9; 8 * 512];
+        other[8 * 512 - 1] = 0;
+        let both = ch.compare_and_write(Lba(124), other, vec![8; 8 * 512]);
+        assert!(both.await.0.unwrap_err().is_miscompare());
         assert_eq!(first_byte(&ch, 124).await, 9);
 
         let mut region = ch.zcopy(Lba(120), Blocks(2)).await.unwrap();

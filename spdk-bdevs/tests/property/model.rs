@@ -81,9 +81,12 @@ impl Model {
         self.blocks.lock().unwrap()
     }
 
-    /// Tags that may be there.
+    /// Tags that may be there; now and then one that is not.
     pub(crate) fn guess(&self, first: usize, count: usize, random: &mut Random) -> Vec<u32> {
-        let one = |block: &Block| block.possible[random.below(block.possible.len())];
+        let one = |block: &Block| match random.one_in(8) {
+            true => u32::MAX,
+            false => block.possible[random.below(block.possible.len())],
+        };
         self.lock()[first..][..count].iter().map(one).collect()
     }
 
