@@ -54,7 +54,7 @@ fn steps() -> Vec<Step> {
         Step::new("rustdoc", &["doc", "--workspace", "--no-deps"])
             .env("RUSTDOCFLAGS", "-D warnings"),
         // By the command of the README, which is this program again.
-        Step::new("test", &["xtask", "test"]),
+        Step::new("test", &["xtask", "test", "--no-fail-fast"]),
         no_spdk(Step::new(
             "spdk-exec's tests without an SPDK",
             &["test", "-p", "spdk-exec"],
