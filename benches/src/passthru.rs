@@ -1,6 +1,6 @@
 //! A closed loop in C over SPDK's `vbdev_passthru` and over `spdk_bdevs::passthru`, each on a base of its own.
 //!
-//! The loop is that of [`client`](crate::client), `csrc/client.c`, for all; what differs is the bdev below it.
+//! The loop is that of [`crate::client`], `csrc/client.c`, for all; what differs is the bdev below it.
 //!
 //! | contender | the loop's bdev |
 //! | --- | --- |

@@ -174,7 +174,7 @@ pub trait BlockDevice: Send + Sync + 'static {
     }
 
     /// Bytes of driver context that each request of this device has for the device's own use, beside what children need:
-    /// [`Request::driver_context`]. The module must know: [`BdevModule::device`].
+    /// [`Parent::driver_context`]. The module must know: [`BdevModule::device`].
     ///
     /// Every I/O of the process has as many.
     const CONTEXT: usize = 0;
