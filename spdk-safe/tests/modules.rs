@@ -581,6 +581,106 @@ fn an_examine_that_never_ends_is_dropped_with_the_app() {
     });
 }
 
+/// Puts a bdev on each one named `base`, and one on that, as SPDK shows them; and takes `short*` away again.
+struct Stacker;
+
+static STACKED: Mutex<Vec<RegisteredBdev>> = Mutex::new(Vec::new());
+
+impl Examine for Stacker {
+    fn examine_config(&self, spdk: &Spdk, bdev: &BdevInfo) {
+        happens(format!("config of {}", bdev.name));
+        if bdev.name.starts_with("base") && bdev.name.len() < 6 {
+            let above = nothing(spdk, &STACKER, &format!("{}+", bdev.name));
+            STACKED.lock().unwrap().push(above);
+            happens(format!("{}+ is registered", bdev.name));
+        }
+    }
+
+    async fn examine_disk(&self, spdk: &Spdk, bdev: BdevInfo) {
+        happens(format!("disk of {}", bdev.name));
+        let desc = BdevDesc::open(spdk, &bdev.name).read_only().unwrap();
+        if bdev.name.starts_with("short") {
+            drop(desc);
+            // Not awaited: since 21.10 SPDK has it open until it is examined.
+            let spdk = spdk.clone();
+            let name = bdev.name.clone();
+            let mut delete = Box::pin(async move { MallocBdev::delete(&spdk, &name).await });
+            assert!(futures::poll!(&mut delete).is_pending());
+            let _ = thread::spawn_local(async move {
+                delete.await.unwrap();
+                happens("it is gone");
+            });
+        }
+        assert!(!bdev.name.ends_with("++"), "on purpose");
+        if bdev.name == "late" {
+            a_while().await;
+            happens("late is examined");
+        }
+    }
+}
+
+static STACKER: BdevModule = BdevModule::new(c"stacker").examine(&Stacker);
+
+#[test]
+fn an_examine_begins_inside_of_the_registration() {
+    let said = in_process("an_examine_begins_inside_of_the_registration", || {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("rpc.sock");
+        app()
+            .module(&STACKER)
+            .rpc_socket(&socket)
+            .run(async |spdk| {
+                let create = async |name: &str| {
+                    let disk = MallocBdev::builder(name).blocks(8);
+                    disk.create(&spdk).await.unwrap();
+                    std::mem::take(&mut *EVENTS.lock().unwrap())
+                };
+                // The panic below the registration of the third is contained: the others go on.
+                let seen = create("base").await;
+                let order = [
+                    "config of base",
+                    "config of base+",
+                    "config of base++",
+                    "disk of base++",
+                    "base++ is registered",
+                    "disk of base+",
+                    "base+ is registered",
+                    "disk of base",
+                ];
+                assert_eq!(seen[..8], order);
+                assert_eq!(spdk_safe::contained_panics(), 1);
+
+                // One that awaits something is waited for.
+                create("late").await;
+                wait_for_examine(&socket).await;
+                while !events().iter().any(|event| event == "late is examined") {
+                    yield_now().await;
+                }
+                EVENTS.lock().unwrap().clear();
+
+                // M9: unregistered from inside of its registration.
+                let disk = MallocBdev::builder("short").blocks(8);
+                disk.create(&spdk).await.unwrap();
+                while events().last().is_none_or(|event| event != "it is gone") {
+                    yield_now().await;
+                }
+                assert_eq!(bdev::find(&spdk, "short").unwrap(), None);
+                wait_for_examine(&socket).await;
+
+                let stacked = std::mem::take(&mut *STACKED.lock().unwrap());
+                for above in stacked.into_iter().rev() {
+                    above.unregister().await;
+                }
+                for name in ["base", "late"] {
+                    MallocBdev::delete(&spdk, name).await.unwrap();
+                }
+            })
+            .unwrap();
+    });
+    // SPDK has one count for both kinds of examine.
+    assert!(!said.contains("did not call"), "{said}");
+}
+
 /// Made one malloc bdev, and says so.
 struct Saver;
 

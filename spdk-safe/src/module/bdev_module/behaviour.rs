@@ -62,8 +62,13 @@ pub trait Examine: Sync + 'static {
 
     /// A bdev is there, with I/O (`examine_disk`). SPDK calls the claimer alone when somebody claimed it.
     ///
-    /// SPDK waits for the future: `bdev_wait_for_examine` does, the registration's end, on 20.07 SPDK's start alone. It
-    /// is dropped when the app ends; when a C program ends, SPDK waits for it then, too.
+    /// The future is polled at once, inside of the registration, as a C module's is called. SPDK waits for it:
+    /// `bdev_wait_for_examine` does, the registration's end, on 20.07 SPDK's start alone. It is dropped when the app ends;
+    /// when a C program ends, SPDK waits for it then, too.
+    ///
+    /// A module that registers a bdev in its [`examine_config`](Self::examine_config) is shown that one, too, before it
+    /// returns. If its `examine_disk` awaits something then, SPDK logs "examine_config ... did not call
+    /// spdk_bdev_module_examine_done()": it has one count for both, and nothing is wrong.
     fn examine_disk(&self, spdk: &Spdk, bdev: BdevInfo) -> impl Future<Output = ()> {
         let _ = (spdk, bdev);
         async {}
