@@ -121,6 +121,96 @@ fn io_of_every_type_does_below_what_it_does_above() {
 }
 
 #[test]
+fn metadata_in_a_buffer_of_its_own_goes_along() {
+    SPDK.run(async |spdk| {
+        let disk = MallocBdev::builder("marked").blocks(64);
+        match disk.separate_metadata(8).create(&spdk).await {
+            Err(error @ BdevError::NeedsVersion { .. }) => return println!("left out: {error}"),
+            created => created.unwrap(),
+        }
+        create(&spdk, "marked-pt", "marked").await;
+        create(&spdk, "marked-pt2", "marked-pt").await;
+        let (desc, ch) = open(&spdk, "marked-pt2");
+        assert_eq!(desc.info().metadata_size, 8);
+        assert!(!desc.info().metadata_interleaved);
+        let base = BdevDesc::open(&spdk, "marked").read_only().unwrap();
+        let base_ch = base.channel().unwrap();
+        let marks: Vec<u8> = (1..=16).collect();
+        let pieces = vec![vec![7_u8; 700], vec![7_u8; 324]];
+        let (result, _, marks) = ch.write_with_md(Lba(3), pieces, marks).await;
+        result.unwrap();
+        for (result, data, found) in [
+            ch.read_with_md(Lba(3), vec![0_u8; 1024], vec![0; 16]).await,
+            base_ch
+                .read_with_md(Lba(3), vec![0_u8; 1024], vec![0; 16])
+                .await,
+        ] {
+            result.unwrap();
+            assert_eq!((data, &found), (vec![7; 1024], &marks));
+        }
+        // Who does not ask for it gets the data alone, and leaves it as it is.
+        ch.write(Lba(4), block(&desc, 8)).await.0.unwrap();
+        assert_eq!(ch.read_blocks(Lba(4), Blocks(1)).await.unwrap()[0], 8);
+        let (result, _, found) = ch.read_with_md(Lba(3), vec![0_u8; 1024], vec![0; 16]).await;
+        result.unwrap();
+        assert_eq!(found, marks);
+        let mut wrong = marks.clone();
+        wrong[3] ^= 1;
+        let both = [vec![7_u8; 512], vec![8; 512]].concat();
+        ch.compare_with_md(Lba(3), both.clone(), marks)
+            .await
+            .0
+            .unwrap();
+        let error = ch.compare_with_md(Lba(3), both, wrong).await.0.unwrap_err();
+        assert!(error.is_miscompare(), "{error}");
+        drop((ch, desc, base_ch));
+        base.close().await;
+        Passthru::delete(&spdk, "marked-pt2").await.unwrap();
+        Passthru::delete(&spdk, "marked-pt").await.unwrap();
+        MallocBdev::delete(&spdk, "marked").await.unwrap();
+    });
+}
+
+#[test]
+fn an_abort_reaches_what_its_victim_is_below() {
+    SPDK.run(async |spdk| {
+        let disk = Ramdisk::builder("abort").blocks(Blocks(64));
+        let disk = disk.create(&spdk).await.unwrap();
+        create(&spdk, "abort-pt", "abort").await;
+        create(&spdk, "abort-pt2", "abort-pt").await;
+        let (desc, ch) = open(&spdk, "abort-pt2");
+        assert!(ch.supports(IoType::Abort));
+        disk.set_faults([DiskFault::new(Action::Hold).io(IoType::Write).always()]);
+        let batch = ch.batch();
+        let mut kept = std::pin::pin!(ch.write(Lba(0), block(&desc, 1)));
+        assert!(futures::poll!(&mut kept).is_pending());
+        let gone = ch.write(Lba(1), block(&desc, 2)).in_batch(&batch);
+        let ended = async {
+            until(|| disk.held() == 2).await;
+            let aborts = batch.abort().await.unwrap();
+            assert_eq!((aborts.aborted, aborts.not_aborted), (1, 0));
+        };
+        let (gone, ()) = futures::join!(gone, ended);
+        let error = gone.0.unwrap_err();
+        assert!(error.is_aborted(), "{error}");
+        // The other one is still there.
+        assert_eq!(disk.held(), 1);
+        assert!(futures::poll!(&mut kept).is_pending());
+        disk.set_faults([]);
+        disk.let_go();
+        assert!(kept.await.0.unwrap_err().is_aborted());
+        // One that has ended can't be.
+        let (result, _) = ch.write(Lba(1), block(&desc, 3)).in_batch(&batch).await;
+        result.unwrap();
+        assert_eq!(batch.abort().await.unwrap().aborted, 0);
+        drop((batch, ch, desc));
+        Passthru::delete(&spdk, "abort-pt2").await.unwrap();
+        Passthru::delete(&spdk, "abort-pt").await.unwrap();
+        disk.delete().await.unwrap();
+    });
+}
+
+#[test]
 fn it_is_like_its_base_and_claims_it() {
     SPDK.run(async |spdk| {
         let disk = MallocBdev::builder("like").blocks(64).block_size(4096);

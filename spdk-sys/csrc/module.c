@@ -195,6 +195,7 @@ spdk_shim_request_read_more(struct spdk_bdev_io *bdev_io, struct spdk_shim_reque
 		break;
 	case SPDK_BDEV_IO_TYPE_ABORT:
 		out->victim = bdev_io->u.abort.bio_to_abort;
+		out->victim_ctx = bdev_io->u.abort.bio_to_abort->driver_ctx;
 		break;
 #if SINCE(23, 1)
 	case SPDK_BDEV_IO_TYPE_COPY:

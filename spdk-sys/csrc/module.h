@@ -70,7 +70,8 @@ void spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_reque
 /* What only some types have, beside the former; what this one does not is 0. */
 struct spdk_shim_request_more {
 	struct iovec *fused_iovs;	/* of a compare-and-write, what to write */
-	void *victim;			/* of an abort: the spdk_bdev_io to abort */
+	void *victim;			/* of an abort: the spdk_bdev_io to abort, */
+	void *victim_ctx;		/* and where its driver context is; nothing there is read */
 	uint64_t src_offset_blocks;	/* of a copy */
 	int fused_iovcnt;
 	bool populate;			/* of a zero-copy */

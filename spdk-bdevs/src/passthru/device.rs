@@ -46,6 +46,7 @@ impl BlockDevice for Device {
                 | IoType::Compare
                 | IoType::Copy
                 | IoType::ZeroCopy
+                | IoType::Abort
         );
         forwards && self.base.info().supports(io)
     }

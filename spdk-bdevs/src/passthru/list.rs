@@ -148,14 +148,6 @@ fn start(
         .claim(&MODULE)
         .map_err(|(error, _desc)| cannot_claim(name, error))?;
     let info = desc.info();
-    if info.metadata_size != 0 && !info.metadata_interleaved {
-        return Err(BdevError::Geometry {
-            name: name.to_owned(),
-            what: "the separate metadata of a block of the base",
-            got: info.metadata_size.into(),
-            allowed: "0 bytes",
-        });
-    }
     let builder = BlockDeviceBuilder::new(name)
         .product("Rust passthru")
         .like(info);

@@ -59,8 +59,18 @@
 //! # }
 //! ```
 //!
-//! What it leaves out: bases with separate metadata, and compare-and-write, abort and seek, which have nothing below them yet:
-//! SPDK emulates the first and the last over what there is, and there is no abort.
+//! Metadata goes with the data, interleaved or in a buffer of its own, and an abort goes to what its victim has become
+//! below, if that can be found ([`AbortRequest::forward`](spdk_safe::module::AbortRequest::forward)).
+//!
+//! What it leaves out:
+//!
+//! - compare-and-write and seek have nothing below them: SPDK does the first with a compare and a write, under a lock of
+//!   its own, and says of the second that all is data;
+//! - a zero-copy is a read into, or a write from, memory of SPDK's pool, not the base's own memory;
+//! - memory domains, which the library does not know: nobody is told those of the base, and SPDK copies what comes from
+//!   one into memory of its own first;
+//! - NVMe commands as they are (`NVME_IO`, `NVME_ADMIN`): [`supports`](spdk_safe::module::BlockDevice::supports) says no
+//!   to them, where C's says what its base does, and then fails them.
 
 mod device;
 mod list;
@@ -174,7 +184,7 @@ impl PassthruBuilder {
     ///
     /// [`BdevError`]: [`Exists`](BdevError::Exists), [`Deleting`](BdevError::Deleting),
     /// [`BaseClaimed`](BdevError::BaseClaimed), [`NoBase`](BdevError::NoBase) if it is its own base,
-    /// [`Geometry`](BdevError::Geometry) if the base has separate metadata. Nothing is left behind.
+    /// [`Refused`](BdevError::Refused) for what SPDK says no to. Nothing is left behind.
     pub async fn create(self, spdk: &Spdk) -> Result<Creation, BdevError> {
         list::create(spdk, self)
     }

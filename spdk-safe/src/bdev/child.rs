@@ -18,7 +18,7 @@ use super::desc::DescMode;
 use super::io::Io;
 use super::op::{Ask, Flight, status_of};
 use crate::calls::{self, Call};
-use crate::error::{IoError, IoType, ThreadError};
+use crate::error::{Errno, IoError, IoType, ThreadError};
 use crate::thread::Home;
 use crate::units::{Blocks, Lba};
 
@@ -185,6 +185,38 @@ impl<'a> Below<'a> {
             _ => return false,
         };
         rc == 0
+    }
+
+    /// Gives SPDK an abort of the children that have `victim` for their `arg`; `done` may be called inside (B-71).
+    ///
+    /// # Errors
+    ///
+    /// Nothing was done.
+    ///
+    /// # Safety
+    ///
+    /// As [`send`](Self::send). The victim may be gone.
+    #[cold]
+    pub(crate) unsafe fn send_abort(
+        self,
+        victim: usize,
+        done: unsafe extern "C" fn(*mut spdk_sys::spdk_bdev_io, bool, *mut c_void),
+        arg: *mut c_void,
+    ) -> Result<(), IoError> {
+        let io = IoType::Abort;
+        let Some((ch, desc)) = self.core.raw().filter(|_| self.core.supports(io)) else {
+            return Err(IoError::Unsupported { io });
+        };
+        calls::count(Call::Submit);
+        let victim = std::ptr::without_provenance_mut(victim);
+        // SAFETY: descriptor and channel are open and of this thread, by the invariant of `ChannelCore`; SPDK compares
+        // the victim's address, and follows it nowhere. The rest by this function's contract.
+        let rc = unsafe { spdk_sys::spdk_bdev_abort(desc, ch, victim, Some(done), arg) };
+        Errno::check(rc).map_err(|errno| IoError::Submit {
+            io,
+            lba: Lba(0),
+            errno,
+        })
     }
 
     /// The long way: `done` is told of the end, unless it is not started.

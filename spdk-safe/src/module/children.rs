@@ -197,6 +197,40 @@ where
     forward_long::<R, F>(at, below, &child, part);
 }
 
+/// Aborts the child of the request whose context is at `victim`, if it was forwarded to the same channel without a slot.
+#[cold]
+pub(super) fn forward_abort<R: Parent, F>(request: R, below: Below<'_>, victim: usize, done: F)
+where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    let at = put(request, done);
+    // SAFETY: the request is in its own context, and not completed before its end is told.
+    let context = unsafe { at.as_ref() };
+    let home = context.home;
+    let started = below.check(home).map_err(IoError::from).and_then(|()| {
+        // Set first: it may be told inside of the call.
+        context.children[0].set(MaybeUninit::new(below.begin()));
+        let done = forward_done_callback::<R, F>;
+        // SAFETY: on the channel's thread, begun; there is no memory, and an abort writes nothing.
+        let sent = unsafe { below.send_abort(victim, done, at.as_ptr().cast()) };
+        if sent.is_err() {
+            let begun = context.children[0].replace(MaybeUninit::uninit());
+            // SAFETY: put there above, and SPDK did not take it.
+            unsafe { begun.assume_init() }.ended();
+        }
+        sent
+    });
+    if let Err(error) = started {
+        later(
+            home,
+            Box::new(move || {
+                // SAFETY: nothing was sent, so nobody else tells of its end.
+                unsafe { forwarded::<R, F>(at, Err(error)) };
+            }),
+        );
+    }
+}
+
 #[cold]
 fn forward_long<R: Parent, F>(
     at: NonNull<RequestContext>,

@@ -69,6 +69,12 @@ pub(super) struct RequestContext {
     pub(super) room: UnsafeCell<MaybeUninit<Room>>,
 }
 
+/// Where the context is in the driver context at `driver_ctx`.
+#[inline]
+pub(super) const fn context_addr(driver_ctx: usize) -> usize {
+    driver_ctx.next_multiple_of(align_of::<RequestContext>())
+}
+
 /// Bytes of driver context to ask SPDK for, with room to align by hand.
 pub(super) const fn context_size() -> usize {
     size_of::<RequestContext>() + align_of::<RequestContext>() - 8
@@ -130,8 +136,8 @@ impl Handle {
         driver_ctx: NonNull<u8>,
         fresh: Fresh,
     ) -> Self {
-        const MASK: usize = align_of::<RequestContext>() - 1;
-        let pad = driver_ctx.addr().get().wrapping_neg() & MASK;
+        let from = driver_ctx.addr().get();
+        let pad = context_addr(from) - from;
         // SAFETY: `pad` is less than the alignment, for which `context_size` left room.
         let at = unsafe { driver_ctx.add(pad) }.cast::<RequestContext>();
         let raw = at.as_ptr();

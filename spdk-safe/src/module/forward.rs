@@ -1,8 +1,10 @@
 //! The whole of a request, done by one I/O below.
 
-use super::children::{Part, forward};
+use super::children::{Part, forward, forward_abort};
 use super::request::{RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
-use super::special::{CompareRequest, CopyRequest, ZcopyEndRequest, ZcopyStartRequest};
+use super::special::{
+    AbortRequest, CompareRequest, CopyRequest, ZcopyEndRequest, ZcopyStartRequest,
+};
 use crate::bdev::{Below, Child, DescMode, IoChannel, Writable};
 use crate::error::{IoError, IoType};
 use crate::units::{Blocks, Lba};
@@ -109,6 +111,23 @@ impl CopyRequest {
     }
 }
 
+impl AbortRequest {
+    /// Has `channel` abort what its victim was forwarded to it as; otherwise as [`ReadRequest::forward`]. The victim ends
+    /// by itself, as its I/O below does: as aborted, if that was.
+    ///
+    /// Fails, and leaves the victim alone, where SPDK can't find that I/O by the victim: it has ended, it waits for
+    /// memory, it took a slot of the channel (all but plain reads, writes, unmaps, writes of zeroes and flushes, without
+    /// metadata of their own), or there are [`children`](Self::children) of it instead of one I/O.
+    pub fn forward<M: DescMode>(
+        self,
+        channel: &IoChannel<M>,
+        done: impl FnOnce(Self, Result<(), IoError>) + 'static,
+    ) {
+        let victim = self.context;
+        forward_abort(self, Below::of(channel), victim, done);
+    }
+}
+
 impl ZcopyStartRequest {
     /// Has `channel` read into the memory, from `lba` on; otherwise as [`ReadRequest::forward`].
     pub fn forward<M: DescMode>(
@@ -140,7 +159,7 @@ impl ZcopyEndRequest {
 impl Request {
     /// Has `channel` do the same, at the same blocks; otherwise as [`ReadRequest::forward`].
     ///
-    /// Not for what has nothing below it that does the same: a seek, an abort and a compare-and-write come back at once,
+    /// Not for what has nothing below it that does the same: a seek and a compare-and-write come back at once,
     /// with [`IoError::Unsupported`].
     #[inline]
     pub fn forward<M: Writable>(
@@ -184,6 +203,7 @@ impl Request {
             Self::WriteZeroes(r) => forward!(WriteZeroes, r, lba),
             Self::Flush(r) => forward!(Flush, r, lba),
             Self::Reset(r) => forward!(Reset, r),
+            Self::Abort(r) => forward!(Abort, r),
             Self::Compare(r) => forward!(Compare, r, lba),
             Self::Copy(r) => forward!(Copy, r, lba, from),
             Self::ZcopyStart(r) if r.populate => forward!(ZcopyStart, r, lba),
@@ -199,7 +219,6 @@ impl Request {
 
     fn io_type(&self) -> IoType {
         match self {
-            Self::Abort(_) => IoType::Abort,
             Self::SeekHole(_) => IoType::SeekHole,
             Self::SeekData(_) => IoType::SeekData,
             _ => IoType::CompareAndWrite,

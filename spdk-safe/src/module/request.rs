@@ -16,7 +16,7 @@
 use std::ptr::{self, NonNull};
 
 use super::children::{ChildIos, Children, Parent};
-use super::context::{Fresh, Handle};
+use super::context::{Fresh, Handle, context_addr};
 use super::data::RequestData;
 use super::special::{
     AbortRequest, CompareAndWriteRequest, CompareRequest, CopyRequest, RequestId, SeekRequest,
@@ -367,6 +367,7 @@ impl Request {
             Some(IoType::Abort) => Self::Abort(AbortRequest {
                 handle,
                 victim: RequestId(more.victim.addr()),
+                context: context_addr(more.victim_ctx.addr()),
             }),
             Some(IoType::ZeroCopy) if more.start => Self::ZcopyStart(ZcopyStartRequest {
                 handle,

@@ -80,6 +80,8 @@ pub struct RequestId(pub(super) usize);
 pub struct AbortRequest {
     pub(super) handle: Handle,
     pub(super) victim: RequestId,
+    /// The address of its context: what the I/O below it is known by.
+    pub(super) context: usize,
 }
 
 impl AbortRequest {
