@@ -1,5 +1,6 @@
 //! The pass-through: I/O of all types, bases that come, go and are taken, deletion.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,16 +8,30 @@ use futures::future::join_all;
 use spdk_bdevs::passthru::{Creation, MODULE, Passthru, Status};
 use spdk_bdevs::ramdisk::{self, Action, Fault as DiskFault, Ramdisk};
 use spdk_safe::app::yield_now;
-use spdk_safe::bdev::{self, BdevEvent, ErrorBdev, Fault, Injection, NullBdev, Uuid};
+use spdk_safe::bdev::{self, BdevEvent, BdevInfo, ErrorBdev, Fault, Injection, NullBdev, Uuid};
 use spdk_safe::error::IoCause;
-use spdk_safe::module::BdevModule;
+use spdk_safe::module::{BdevModule, Examine};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
 use spdk_safe::thread;
 
 /// Claims what the pass-through would.
-static OTHER: BdevModule = BdevModule::new(c"other");
+static OTHER: BdevModule = BdevModule::new(c"other").examine(&Taker);
 static SPDK: Harness = Harness::new(&[&MODULE, &OTHER, &ramdisk::MODULE]);
+
+/// Takes what is called `taken`, before the pass-through is shown it: it was registered later (contract M-02).
+struct Taker;
+
+thread_local!(static TAKEN: RefCell<Option<BdevDesc<ReadWrite, Claimed>>> = const { RefCell::new(None) });
+
+impl Examine for Taker {
+    fn examine_config(&self, spdk: &Spdk, bdev: &BdevInfo) {
+        if bdev.name == "taken" {
+            let desc = BdevDesc::open(spdk, &bdev.name).read_write().unwrap();
+            TAKEN.set(Some(desc.claim(&OTHER).unwrap()));
+        }
+    }
+}
 
 async fn malloc(spdk: &Spdk, name: &str) {
     let disk = MallocBdev::builder(name).blocks(64);
@@ -378,7 +393,7 @@ fn one_whose_base_is_not_there_comes_with_it() {
         let (desc, ch) = open(&spdk, "late-pt2");
         ch.write(Lba(1), block(&desc, 5)).await.0.unwrap();
         drop((ch, desc));
-        // A base that is taken when it comes: it waits on, and says why.
+        // One that is taken when it is asked for is an error at once.
         let desc = BdevDesc::open(&spdk, "late-pt2").read_write().unwrap();
         let claimed = desc.claim(&OTHER).unwrap();
         let refused = Passthru::builder("late-pt3", "late-pt2")
@@ -401,6 +416,26 @@ fn one_whose_base_is_not_there_comes_with_it() {
         Passthru::delete(&spdk, "late-pt2").await.unwrap();
         Passthru::delete(&spdk, "late-pt").await.unwrap();
         MallocBdev::delete(&spdk, "late").await.unwrap();
+    });
+}
+
+#[test]
+fn one_whose_base_is_taken_when_it_comes_waits_on_and_says_why() {
+    SPDK.run(async |spdk| {
+        let created = Passthru::builder("taken-pt", "taken").create(&spdk).await;
+        assert_eq!(created, Ok(Creation::AwaitsBase));
+        malloc(&spdk, "taken").await;
+        let Some(Status::AwaitsBase {
+            last_error: Some(BdevError::BaseClaimed { by, .. }),
+        }) = status("taken-pt")
+        else {
+            panic!("{:?}", status("taken-pt"));
+        };
+        assert_eq!(by, "other");
+        assert_eq!(bdev::find(&spdk, "taken-pt").unwrap(), None);
+        TAKEN.take().unwrap().close().await;
+        Passthru::delete(&spdk, "taken-pt").await.unwrap();
+        MallocBdev::delete(&spdk, "taken").await.unwrap();
     });
 }
 

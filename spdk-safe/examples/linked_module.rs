@@ -13,6 +13,7 @@ use std::sync::Mutex;
 
 use spdk_safe::app::at_exit;
 use spdk_safe::bdev::BdevInfo;
+use spdk_safe::log;
 use spdk_safe::module::{
     BdevModule, BlockDevice, BlockDeviceBuilder, Examine, Module, ModuleResult, RegisteredBdev,
     Request, RequestStatus,
@@ -48,6 +49,9 @@ impl Module for Linked {
         if std::env::var_os("LINKED_FAILS").is_some() {
             return Err("told to fail".into());
         }
+        // The C program knows of no receiver for the `log` crate.
+        log::write(LogLevel::Notice, "the module starts, 100%");
+        let _ = log::Logger::install();
         at_exit(|| println!("exit hook"))?;
         // An SPDK thread of our own, and a task on the app thread; the C program knows of neither.
         let worker = Thread::builder("worker").create(spdk).await?;
@@ -70,6 +74,7 @@ impl Module for Linked {
 
     async fn fini_start(&self) {
         println!("fini_start");
+        ::log::warn!("the module ends, {}%", 100);
     }
 
     async fn fini(&self) {

@@ -131,6 +131,16 @@ fn a_linked_module_works_in_a_c_application() {
         "{}",
         stderr(&output)
     );
+    // Its lines are lines of SPDK's log.
+    let stderr = stderr(&output);
+    for line in [
+        ":rust: *NOTICE*: the module starts, 100%",
+        ":linked_module: *WARNING*: the module ends, 100%",
+    ] {
+        let found = stderr.lines().find(|said| said.ends_with(line));
+        let found = found.unwrap_or_else(|| panic!("{line}{stderr}"));
+        assert!(found.contains("linked_module.rs: "), "{found}");
+    }
 }
 
 #[test]

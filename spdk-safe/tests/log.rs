@@ -559,3 +559,150 @@ fn t5_a_receiver_lets_go_of_things_while_spdk_has_its_list_of_threads_locked() {
         },
     );
 }
+
+/// Counts how often it is formatted.
+struct Costly;
+
+static FORMATTED: AtomicUsize = AtomicUsize::new(0);
+
+impl std::fmt::Display for Costly {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        FORMATTED.fetch_add(1, Ordering::Relaxed);
+        f.write_str("costly")
+    }
+}
+
+#[test]
+fn lines_of_ones_own_are_printed_by_spdk_with_file_and_line() {
+    let at = line!() + 4;
+    let said = in_process(
+        "lines_of_ones_own_are_printed_by_spdk_with_file_and_line",
+        || {
+            log::write(LogLevel::Error, "before SPDK is up: 100%s%n");
+            log::Logger::install().unwrap();
+            log::Logger::install().unwrap_err();
+            app()
+                .run(async |_spdk| {
+                    log::write(LogLevel::Notice, format_args!("one\ntwo {}", "thr\0ee"));
+                    log::write(LogLevel::Info, Costly);
+                    ::log::debug!("{Costly}");
+                    assert_eq!(FORMATTED.load(Ordering::Relaxed), 0);
+                    ::log::warn!(target: "mine", "%n {}", 7);
+                    log::set_print_level(LogLevel::Info);
+                    log::write(LogLevel::Info, Costly);
+                    ::log::debug!(target: "mine", "{Costly}");
+                    ::log::trace!("{Costly}");
+                    log::write(LogLevel::Disabled, Costly);
+                    assert_eq!(FORMATTED.load(Ordering::Relaxed), 2);
+                    std::thread::spawn(|| ::log::error!("from elsewhere"))
+                        .join()
+                        .unwrap();
+                })
+                .unwrap();
+        },
+    );
+    let Some(said) = said else {
+        return;
+    };
+    for line in [
+        &format!("log.rs: {at}:rust: *ERROR*: before SPDK is up: 100%s%n\n"),
+        "rust: *NOTICE*: one\n",
+        "rust: *NOTICE*: two thr\u{fffd}ee\n",
+        "mine: *WARNING*: %n 7\n",
+        "rust: *INFO*: costly\n",
+        "mine: *INFO*: costly\n",
+        ":log: *ERROR*: from elsewhere\n",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+}
+
+#[test]
+fn lines_of_ones_own_go_to_a_receiver_too() {
+    in_process("lines_of_ones_own_go_to_a_receiver_too", || {
+        let kept = Kept::default();
+        log::Logger::install().unwrap();
+        app()
+            .log_to(kept.receiver())
+            .run(async |_spdk| {
+                kept.take();
+                let at = line!() + 1;
+                log::write(LogLevel::Warn, "%s");
+                // This crate's receiver, not syslog, decides.
+                log::set_level(LogLevel::Debug);
+                log::write(LogLevel::Info, Costly);
+                ::log::info!(target: "mine", "{}", "z".repeat(5000));
+                assert_eq!(FORMATTED.load(Ordering::Relaxed), 0);
+                let lines = kept.take();
+                assert_eq!(lines.len(), 2, "{lines:?}");
+                let [ours, theirs] = &lines[..] else {
+                    unreachable!()
+                };
+                assert_eq!((ours.source, ours.level), (Source::Program, LogLevel::Warn));
+                assert_eq!((&*ours.text, ours.line), ("%s", Some(at)));
+                assert!(ours.file.as_deref().unwrap().ends_with("log.rs"));
+                assert_eq!(ours.function, None);
+                assert_eq!(
+                    (theirs.source, theirs.level),
+                    (Source::Program, LogLevel::Notice)
+                );
+                assert_eq!(theirs.function.as_deref(), Some("mine"));
+                assert_eq!((theirs.text.len(), theirs.truncated), (5000, false));
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn both_directions_at_once_are_no_loop() {
+    let said = in_process("both_directions_at_once_are_no_loop", || {
+        log::Logger::install().unwrap();
+        app()
+            .log_crate()
+            .run(async |_spdk| {
+                raw_line(spdk_sys::spdk_log_level::SPDK_LOG_NOTICE, b"from SPDK");
+                log::write(LogLevel::Error, "from us");
+                ::log::warn!("from the log crate");
+            })
+            .unwrap();
+    });
+    let Some(said) = said else {
+        return;
+    };
+    for line in [
+        "program: Notice: from SPDK\n",
+        "program: Error: from us\n",
+        "program: Warn: from the log crate\n",
+    ] {
+        assert_eq!(said.matches(line).count(), 1, "{line}{said}");
+    }
+}
+
+#[test]
+fn a_receiver_in_c_that_logs_through_rust_is_no_loop() {
+    unsafe extern "C" {
+        fn spdk_log_open(log: Option<unsafe extern "C" fn(i32)>);
+    }
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    /// # Safety
+    ///
+    /// None. The other arguments are left alone.
+    unsafe extern "C" fn receiver(level: i32) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        log::write(LogLevel::Error, format_args!("again {level}"));
+        ::log::error!("and again");
+    }
+    let name = "a_receiver_in_c_that_logs_through_rust_is_no_loop";
+    let said = in_process(name, || {
+        log::Logger::install().unwrap();
+        // SAFETY: what the function ignores of its arguments its caller takes away.
+        unsafe { spdk_log_open(Some(receiver)) };
+        ::log::error!("first");
+        log::write(LogLevel::Error, "second");
+        assert_eq!(CALLS.load(Ordering::Relaxed), 2);
+    });
+    if let Some(said) = said {
+        assert_eq!(said.matches("program: Error: again 0\n").count(), 2);
+        assert_eq!(said.matches("program: Error: and again\n").count(), 2);
+    }
+}

@@ -20,6 +20,7 @@ use std::task::{Poll, Waker};
 use spdk_safe::app::Spdk;
 use spdk_safe::bdev::{self, BdevEvent, BdevEvents, BdevInfo, Uuid};
 use spdk_safe::error::{BdevError, ClaimError, OpenError};
+use spdk_safe::log::{self, LogLevel};
 use spdk_safe::module::{BlockDeviceBuilder, ConfigEntry, RegisteredBdev};
 use spdk_safe::prelude::BdevDesc;
 use spdk_safe::thread;
@@ -115,6 +116,10 @@ pub(super) fn create(spdk: &Spdk, asked: PassthruBuilder) -> Result<Creation, Bd
             Ok(Creation::Registered)
         }
         Err(BdevError::NoBase { .. }) => {
+            log::write(
+                LogLevel::Notice,
+                format_args!("pass-through {name:?} comes when its base {base:?} does"),
+            );
             wait(id, None);
             Ok(Creation::AwaitsBase)
         }
@@ -239,7 +244,14 @@ fn try_to_start(spdk: &Spdk, id: u64) {
     match start(spdk, id, &name, &base, uuid) {
         Ok(bdev) => up(spdk, id, bdev),
         Err(BdevError::NoBase { .. }) => wait(id, None),
-        Err(error) => wait(id, Some(error)),
+        Err(error) => {
+            // Nobody waits for an answer.
+            log::write(
+                LogLevel::Error,
+                format_args!("pass-through {name:?} does not come with its base: {error}"),
+            );
+            wait(id, Some(error));
+        }
     }
 }
 

@@ -177,8 +177,8 @@ impl Builder {
         self
     }
 
-    /// SPDK's log, and DPDK's, go to the logger of the `log` crate, with the targets `spdk`, `dpdk` and `spdk_safe`,
-    /// instead of stderr and syslog. The levels are in [`log`](crate::log); both this app's
+    /// SPDK's log, and DPDK's, go to the logger of the `log` crate, with the targets `spdk`, `dpdk`, `spdk_safe` and `program`
+    /// ([`write`](crate::log::write())), instead of stderr and syslog. The levels are in [`log`](crate::log); both this app's
     /// [`log_level`](Self::log_level) and the logger's own filter apply.
     pub fn log_crate(mut self) -> Self {
         self.log_sink = Some(Sink::log_crate());

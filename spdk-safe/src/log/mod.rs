@@ -1,8 +1,11 @@
-//! SPDK's log: where it goes, which levels, which flags.
+//! SPDK's log: where it goes, which levels, which flags, and lines of your own in it.
 //!
 //! C header: `include/spdk/log.h`. By default SPDK prints to stderr, and DPDK beside it.
 //! [`Builder::log_crate`](crate::app::Builder::log_crate) sends both through the `log` crate, and
 //! [`Builder::log_to`](crate::app::Builder::log_to) to a function of yours.
+//!
+//! The other way, [`write()`] is a line of SPDK's log, and [`Logger`] makes one of all that the `log` crate is told: for a
+//! module in a C application, where nothing else receives it.
 //!
 //! | here | C | `log` crate |
 //! | --- | --- | --- |
@@ -14,12 +17,12 @@
 
 mod flags;
 mod sink;
-
-use std::ffi::CString;
+mod write;
 
 pub use flags::{Flag, FlagError, clear_flag, flags, set_flag};
 pub(crate) use sink::{Held, Sink, hold, in_receiver, install};
 pub use sink::{Line, Source};
+pub use write::{Logger, write};
 
 /// How severe a line of SPDK's log is, or the least severe that is let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -62,6 +65,16 @@ impl LogLevel {
             raw::SPDK_LOG_INFO => Self::Info,
             raw::SPDK_LOG_DEBUG => Self::Debug,
             _ => Self::Disabled,
+        }
+    }
+
+    const fn from_log(level: ::log::Level) -> Self {
+        match level {
+            ::log::Level::Error => Self::Error,
+            ::log::Level::Warn => Self::Warn,
+            ::log::Level::Info => Self::Notice,
+            ::log::Level::Debug => Self::Info,
+            ::log::Level::Trace => Self::Debug,
         }
     }
 
@@ -108,27 +121,31 @@ pub fn set_level(level: LogLevel) {
 
 /// Writes `message` at SPDK's ERROR level, with a line of its own.
 pub(crate) fn error(message: &str) {
-    write(LogLevel::Error, message);
+    write_ours(LogLevel::Error, message);
 }
 
 /// Writes `message` at SPDK's WARN level, with a line of its own.
 pub(crate) fn warn(message: &str) {
-    write(LogLevel::Warn, message);
+    write_ours(LogLevel::Warn, message);
 }
 
-fn write(level: LogLevel, message: &str) {
-    if sink::write_ours(level, message) {
-        return;
+fn write_ours(level: LogLevel, message: &str) {
+    if !sink::write_ours(level, message) {
+        to_spdk(level, "spdk-safe", 0, "rust", message);
     }
-    let text = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
+}
+
+fn to_spdk(level: LogLevel, file: &str, line: u32, function: &str, text: &str) {
+    let [file, function, text] = [file, function, text].map(write::c_string);
+    let line = i32::try_from(line).unwrap_or(0);
     // SAFETY: all four strings are NUL-terminated and live across the call; spdk_log() only reads them, and the
     // shim passes `text` as an argument of "%s".
     unsafe {
         spdk_sys::spdk_shim_log(
             level.to_raw().0,
-            c"spdk-safe".as_ptr(),
-            0,
-            c"rust".as_ptr(),
+            file.as_ptr(),
+            line,
+            function.as_ptr(),
             text.as_ptr(),
         );
     }

@@ -26,16 +26,19 @@ pub enum Source {
     Dpdk,
     /// This crate.
     SpdkSafe,
+    /// Code of the program's, by [`write`](super::write()) or [`Logger`](super::Logger).
+    Program,
 }
 
 impl Source {
-    /// The target of its lines in the `log` crate: `spdk`, `dpdk`, `spdk_safe`.
+    /// The target of its lines in the `log` crate: `spdk`, `dpdk`, `spdk_safe`, `program`.
     #[must_use]
     pub const fn target(self) -> &'static str {
         match self {
             Self::Spdk => "spdk",
             Self::Dpdk => "dpdk",
             Self::SpdkSafe => "spdk_safe",
+            Self::Program => "program",
         }
     }
 }
@@ -52,7 +55,7 @@ pub struct Line<'a> {
     pub file: Option<Cow<'a, str>>,
     /// The line in it.
     pub line: Option<u32>,
-    /// The C function.
+    /// The C function; of a record of the `log` crate, its target.
     pub function: Option<Cow<'a, str>>,
     /// What it says, without the newline. What is no UTF-8 is replaced.
     pub text: Cow<'a, str>,
@@ -177,9 +180,14 @@ pub(crate) fn install(sink: Sink) -> Result<(), Errno> {
     Errno::check(unsafe { spdk_sys::spdk_shim_log_to(Some(line_callback)) })
 }
 
+/// Whether lines go to somebody's code.
+pub(super) fn is_there() -> bool {
+    SINK.get().is_some()
+}
+
 /// A line of this crate's. False without a sink.
 pub(super) fn write_ours(level: LogLevel, text: &str) -> bool {
-    if SINK.get().is_none() {
+    if !is_there() {
         return false;
     }
     if level <= super::print_level() {
@@ -202,7 +210,7 @@ pub(crate) fn in_receiver() -> bool {
 }
 
 /// Gives a line to the receiver.
-fn give(line: &Line<'_>) {
+pub(super) fn give(line: &Line<'_>) {
     let Some(sink) = SINK.get() else {
         return;
     };
@@ -226,7 +234,7 @@ fn give(line: &Line<'_>) {
 }
 
 /// A line that can't be given to the receiver, who is at work.
-fn print(line: &Line<'_>) {
+pub(super) fn print(line: &Line<'_>) {
     // Nobody could be told of an error.
     let _ = writeln!(
         std::io::stderr(),
