@@ -1,17 +1,21 @@
 //! Random I/O of all types on several SPDK threads, over a ramdisk, a pass-through on one, and a malloc bdev, with
 //! faults from a plan and schedules from a seed; one model says what may be read.
 //!
-//! `SPDK_TEST_SEED=<seed>` runs one case, `PROPERTY_CASES=<n>` says how many there are.
+//! `SPDK_TEST_SEED=<seed>` runs one case, `PROPERTY_CASES=<n>` says how many there are. A case that fails runs again with
+//! parts left out, on new bdevs and by the same schedule, until nothing more can be.
 
 #[path = "property/model.rs"]
 mod model;
+#[path = "property/plan.rs"]
+mod plan;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures::future::{Either, join_all, select};
 use model::{Model, pattern};
+use plan::{Plan, Step, What};
 use spdk_bdevs::passthru::{self, Passthru};
 use spdk_bdevs::ramdisk::{self, Action, Fault, Ramdisk};
 use spdk_safe::app::yield_now;
@@ -26,6 +30,8 @@ const BLOCKS: u64 = 24;
 /// Where they begin.
 const FIRST: u64 = 116;
 const SIZE: usize = 512;
+/// The app thread, and two more.
+const THREADS: usize = 3;
 /// What one channel does at a time.
 const LANES: usize = 3;
 /// What one lane does.
@@ -143,28 +149,26 @@ impl Buffer {
 }
 
 /// One I/O after the other.
-async fn lane(shared: &Shared, ch: &IoChannel<ReadWrite>, mut random: Random) -> Checked {
-    for _ in 0..OPS {
-        let first = random.below(BLOCKS as usize - 1);
-        let count = 1 + random.below((BLOCKS as usize - first).min(6));
-        step(shared, ch, &mut random, first, count).await?;
+async fn lane(shared: &Shared, ch: &IoChannel<ReadWrite>, steps: Vec<Step>) -> Checked {
+    for step in steps {
+        let mut random = Random::new(step.seed);
+        run_step(shared, ch, &step, &mut random).await?;
     }
     Ok(())
 }
 
-/// One I/O on `count` blocks from the `first` on.
-async fn step(
+async fn run_step(
     shared: &Shared,
     ch: &IoChannel<ReadWrite>,
+    step: &Step,
     random: &mut Random,
-    first: usize,
-    count: usize,
 ) -> Checked {
     let model = &shared.model;
+    let &Step { first, count, .. } = step;
     let (lba, blocks) = (Lba(FIRST + first as u64), Blocks(count as u64));
     let tag = shared.tags.fetch_add(1, Ordering::Relaxed) as u32;
-    match random.below(20) {
-        0..5 => {
+    match step.what {
+        What::Read => {
             let read = model.begin_read(first, count);
             let buffer = Buffer::of(&pattern(&vec![tag; count]), ch, random);
             match buffer.read(ch, lba).await {
@@ -178,7 +182,7 @@ async fn step(
                 }
             }
         }
-        5..10 => {
+        What::Write => {
             let Some(write) = model.begin_write(first, &vec![tag; count]) else {
                 return Ok(());
             };
@@ -186,17 +190,27 @@ async fn step(
             let result = buffer.write(ch, lba).await;
             write.end(shared.ended("write", result)?);
         }
-        which @ 10..12 => {
+        What::AbortedWrite => {
+            let Some(write) = model.begin_write(first, &vec![tag; count]) else {
+                return Ok(());
+            };
+            let batch = ch.batch();
+            let io = ch.write(lba, pattern(&vec![tag; count])).in_batch(&batch);
+            // Whether it comes in time, and whether the bdev can, is seen by the write.
+            let (io, _) = futures::join!(io, batch.abort());
+            write.end(shared.ended("aborted write", io.0)?);
+        }
+        What::Unmap | What::WriteZeroes => {
             let Some(write) = model.begin_write(first, &vec![0; count]) else {
                 return Ok(());
             };
-            let result = match which {
-                10 => ch.unmap(lba, blocks).await,
+            let result = match step.what {
+                What::Unmap => ch.unmap(lba, blocks).await,
                 _ => ch.write_zeroes(lba, blocks).await,
             };
             write.end(shared.ended("unmap or write zeroes", result)?);
         }
-        12 | 13 => {
+        What::Compare => {
             let tags = model.guess(first, count, random);
             let read = model.begin_read(first, count);
             let result = Buffer::of(&pattern(&tags), ch, random)
@@ -207,7 +221,7 @@ async fn step(
                 shared.ended("compare", result)?;
             }
         }
-        14 | 15 => {
+        What::CompareAndWrite => {
             // SPDK's own, over what a device does not do, takes one block.
             let count = if ch.info().acwu == 1 { 1 } else { count };
             let tags = model.guess(first, count, random);
@@ -225,33 +239,34 @@ async fn step(
                 write.end_equal(done, &tags)?;
             }
         }
-        16 if ch.supports(IoType::Copy) => {
-            let to = random.below(BLOCKS as usize - count + 1);
+        What::Copy(to) if ch.supports(IoType::Copy) => {
             let Some(copy) = model.begin_copy(first, to, count) else {
                 return Ok(());
             };
             let result = ch.copy(Lba(FIRST + to as u64), lba, blocks).await;
             copy.end(shared.ended("copy", result)?);
         }
-        17 if ch.supports(IoType::ZeroCopy) => zcopy(shared, ch, random, first, count, tag).await?,
-        18 if ch.supports(IoType::SeekData) => {
+        What::ZcopyRead if ch.supports(IoType::ZeroCopy) => {
+            zcopy_read(shared, ch, first, count).await?;
+        }
+        What::ZcopyWrite if ch.supports(IoType::ZeroCopy) => {
+            zcopy_write(shared, ch, first, count, tag).await?;
+        }
+        What::SeekData if ch.supports(IoType::SeekData) => {
             let read = model.begin_read(first, BLOCKS as usize - first);
-            match (random.one_in(2), Lba(FIRST + first as u64)) {
-                (true, at) => match ch.seek_data(at).await {
-                    Ok(found) => read.end_hole(found.map_or(BLOCKS, |lba| lba.0 - FIRST))?,
-                    Err(error) => {
-                        read.end(None)?;
-                        shared.ended("seek", Err(error))?;
-                    }
-                },
-                (false, at) => {
-                    let result = ch.seek_hole(at).await;
+            match ch.seek_data(lba).await {
+                Ok(found) => read.end_hole(found.map_or(BLOCKS, |lba| lba.0 - FIRST))?,
+                Err(error) => {
                     read.end(None)?;
-                    shared.ended("seek", result.map(|_| ()))?;
+                    shared.ended("seek", Err(error))?;
                 }
             }
         }
-        19 if shared.may_fail && random.one_in(2) => {
+        What::SeekHole if ch.supports(IoType::SeekHole) => {
+            let result = ch.seek_hole(lba).await;
+            shared.ended("seek", result.map(|_| ()))?;
+        }
+        What::Reset => {
             shared.ended("reset", ch.reset().await)?;
         }
         _ => {
@@ -261,31 +276,39 @@ async fn step(
     Ok(())
 }
 
-async fn zcopy(
+async fn zcopy_read(
     shared: &Shared,
     ch: &IoChannel<ReadWrite>,
-    random: &mut Random,
+    first: usize,
+    count: usize,
+) -> Checked {
+    let read = shared.model.begin_read(first, count);
+    let region = match ch
+        .zcopy(Lba(FIRST + first as u64), Blocks(count as u64))
+        .await
+    {
+        Ok(region) => region,
+        Err(error) => {
+            read.end(None)?;
+            shared.ended("zcopy", Err(error))?;
+            return Ok(());
+        }
+    };
+    let mut bytes = vec![0; count * SIZE];
+    let copied = region.copy_out(0, &mut bytes);
+    read.end(copied.is_ok().then_some(&bytes[..]))?;
+    shared.ended("end of a zcopy", region.discard().await)?;
+    Ok(())
+}
+
+async fn zcopy_write(
+    shared: &Shared,
+    ch: &IoChannel<ReadWrite>,
     first: usize,
     count: usize,
     tag: u32,
 ) -> Checked {
     let (lba, blocks) = (Lba(FIRST + first as u64), Blocks(count as u64));
-    if random.one_in(2) {
-        let read = shared.model.begin_read(first, count);
-        let region = match ch.zcopy(lba, blocks).await {
-            Ok(region) => region,
-            Err(error) => {
-                read.end(None)?;
-                shared.ended("zcopy", Err(error))?;
-                return Ok(());
-            }
-        };
-        let mut bytes = vec![0; count * SIZE];
-        let copied = region.copy_out(0, &mut bytes);
-        read.end(copied.is_ok().then_some(&bytes[..]))?;
-        shared.ended("end of a zcopy", region.discard().await)?;
-        return Ok(());
-    }
     let Some(write) = shared.model.begin_write(first, &vec![tag; count]) else {
         return Ok(());
     };
@@ -299,63 +322,21 @@ async fn zcopy(
 }
 
 /// All lanes of one thread. A disk that goes ends them early.
-async fn work(shared: &Shared, desc: SharedDesc<ReadWrite>, mut random: Random) -> Checked {
+async fn work(shared: &Shared, desc: SharedDesc<ReadWrite>, steps: Vec<Step>) -> Checked {
     let ch = match desc.channel() {
         Ok(ch) => ch,
         Err(_) if shared.may_fail => return Ok(()),
         Err(error) => return Err(error.to_string()),
     };
     drop(desc);
-    let lanes = (0..LANES).map(|_| lane(shared, &ch, Random::new(random.next())));
+    let of = |lane| steps.iter().filter(move |step| step.lane == lane);
+    let lanes = (0..LANES).map(|at| lane(shared, &ch, of(at).cloned().collect()));
     join_all(lanes).await.into_iter().collect()
 }
 
-fn some_faults(random: &mut Random) -> Vec<Fault> {
-    let io = |random: &mut Random| {
-        [
-            IoType::Read,
-            IoType::Write,
-            IoType::Unmap,
-            IoType::WriteZeroes,
-            IoType::Compare,
-            IoType::CompareAndWrite,
-            IoType::ZeroCopy,
-            IoType::Flush,
-        ][random.below(8)]
-    };
-    let mut one = || {
-        let action = match random.below(20) {
-            0 | 1 => Action::Fail,
-            2 => Action::Nvme { sct: 2, sc: 0x81 },
-            3 => Action::Abort,
-            4..8 => Action::NoMemory,
-            8..11 => Action::Short(Blocks(random.below(4) as u64)),
-            11..16 => Action::DelayPolls(random.below(30) as u32),
-            16..19 => Action::Hold,
-            _ => Action::Remove,
-        };
-        let fault = Fault::new(action)
-            .after(random.below(30) as u64)
-            .times(1 + random.below(8) as u64);
-        let fault = match random.one_in(2) {
-            true => fault.io(io(random)),
-            false => fault,
-        };
-        match random.one_in(3) {
-            true => fault.range(Lba(FIRST + random.below(BLOCKS as usize) as u64), Blocks(3)),
-            false => fault,
-        }
-    };
-    (0..6).map(|_| one()).collect()
-}
-
 /// How many I/Os a case did.
-async fn run(
-    case: &mut Case,
-    kind: Kind,
-    faults: Vec<Fault>,
-    may_fail: bool,
-) -> Result<u64, String> {
+async fn run(case: Case, kind: Kind, plan: Plan, may_fail: bool) -> Result<u64, String> {
+    let of = |thread| plan.steps.iter().filter(move |step| step.thread == thread);
     let spdk = case.spdk.clone();
     let before = Open::now();
     let disk = match kind {
@@ -377,7 +358,7 @@ async fn run(
     }
     let desc = BdevDesc::open(&spdk, kind.top()).read_write().unwrap();
     if let Some(disk) = &disk {
-        disk.set_faults(faults);
+        disk.set_faults(plan.faults.iter().cloned());
     }
     let shared = Arc::new(Shared {
         kind,
@@ -386,19 +367,15 @@ async fn run(
         tags: AtomicU64::new(1),
         done: AtomicU64::new(0),
     });
-    let others: Vec<_> = case
-        .threads
-        .iter()
-        .map(|thread| {
-            let (desc, random, shared) = (
-                desc.share(),
-                Random::new(case.random.next()),
-                Arc::clone(&shared),
-            );
-            thread.run(async move || work(&shared, desc, random).await)
+    let others: Vec<_> = (1..)
+        .zip(&case.threads)
+        .map(|(at, thread)| {
+            let (desc, shared) = (desc.share(), Arc::clone(&shared));
+            let steps = of(at).cloned().collect();
+            thread.run(async move || work(&shared, desc, steps).await)
         })
         .collect();
-    let ours = work(&shared, desc.share(), Random::new(case.random.next()));
+    let ours = work(&shared, desc.share(), of(0).cloned().collect());
     let all = async {
         let (ours, others) = futures::future::join(ours, join_all(others)).await;
         let others = others.into_iter().try_for_each(|other| other.unwrap());
@@ -467,23 +444,53 @@ async fn last_look(
     }
 }
 
-fn cases() -> u64 {
-    let said = std::env::var("PROPERTY_CASES");
-    said.map_or(60, |said| said.parse().expect("a number"))
+/// Runs `plan` by the schedule of `seed`. How many I/Os it did, or what is wrong.
+fn attempt(seed: u64, kind: Kind, plan: &Plan, may_fail: bool) -> Result<u64, String> {
+    let ended = Arc::new(Mutex::new(None));
+    let (told, plan) = (Arc::clone(&ended), plan.clone());
+    SPDK.run([seed], THREADS - 1, async move |case: Case| {
+        let outcome = run(case, kind, plan.clone(), may_fail).await;
+        *told.lock().unwrap() = Some(outcome);
+    });
+    let outcome = ended.lock().unwrap().take();
+    outcome.expect("it has run")
+}
+
+/// What is left of a `plan` that fails, why it does, and how many tries that took.
+fn shrink(seed: u64, kind: Kind, plan: Plan, may_fail: bool, why: String) -> (Plan, String, usize) {
+    plan.shrink(why, 1000, |smaller| {
+        attempt(seed, kind, smaller, may_fail).err()
+    })
+}
+
+fn seeds() -> Vec<u64> {
+    let number = |name| {
+        let said = std::env::var(name).ok();
+        said.map(|said| said.parse().expect("a number"))
+    };
+    match number("SPDK_TEST_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("PROPERTY_CASES").unwrap_or(60)).collect(),
+    }
 }
 
 fn all_cases(kind: Kind) {
-    SPDK.run(0..cases(), 2, async move |mut case: Case| {
+    for seed in seeds() {
         // One in four without anything that goes wrong.
-        let may_fail = case.seed % 4 != 0;
-        let faults = match may_fail {
-            true => some_faults(&mut case.random),
-            false => Vec::new(),
-        };
-        let done = run(&mut case, kind, faults, may_fail).await;
-        let done = done.unwrap_or_else(|error| panic!("{error}"));
+        let may_fail = seed % 4 != 0;
+        let plan = Plan::of(seed, may_fail);
+        let done = attempt(seed, kind, &plan, may_fail);
+        let done = done.unwrap_or_else(|why| {
+            let of = plan.len();
+            let (plan, why, tries) = shrink(seed, kind, plan, may_fail, why);
+            panic!(
+                "seed {seed}: {why}\n{plan}  ({} of {of} are enough, after {tries} tries; replay it with \
+                 SPDK_TEST_SEED={seed})",
+                plan.len()
+            )
+        });
         assert!(may_fail || done > 3 * LANES as u64, "it did {done}");
-    });
+    }
 }
 
 #[test]
@@ -501,26 +508,37 @@ fn a_malloc_bdev_does_too() {
     all_cases(Kind::Malloc);
 }
 
-/// The model must see what it is for.
-fn is_seen(fault: Fault) {
-    SPDK.run(0..10, 2, async move |mut case: Case| {
-        let seen = run(&mut case, Kind::Passthru, vec![fault.clone()], true).await;
-        let error = seen.expect_err("it was not seen");
-        assert!(error.contains("block"), "{error}");
-    });
+/// The model must see what it is for, and what is left of the case must be `most` things at most.
+fn is_seen(fault: &Fault, most: usize) {
+    for seed in 0..10 {
+        let mut plan = Plan::of(seed, false);
+        plan.faults.push(fault.clone());
+        let of = plan.len();
+        let seen = attempt(seed, Kind::Passthru, &plan, true);
+        let why = seen.expect_err("it was not seen");
+        assert!(why.contains("block"), "{why}");
+        let (small, why, tries) = shrink(seed, Kind::Passthru, plan, true, why);
+        println!("{of} to {} in {tries} tries: {why}\n{small}", small.len());
+        assert!(small.len() <= most && small.faults == [fault.clone()]);
+        let again = attempt(seed, Kind::Passthru, &small, true);
+        assert_eq!(again.unwrap_err(), why, "it is the same each time");
+    }
 }
 
 #[test]
-fn control_a_lie_of_a_read_is_seen() {
+fn control_a_lie_of_a_read_is_seen_and_made_small() {
+    // The five that are read, at most, and the lie.
     is_seen(
-        Fault::new(Action::Corrupt)
+        &Fault::new(Action::Corrupt)
             .io(IoType::Read)
             .after(4)
             .times(20),
+        6,
     );
 }
 
 #[test]
-fn control_a_lie_of_a_write_is_seen() {
-    is_seen(Fault::new(Action::Corrupt).io(IoType::Write).always());
+fn control_a_lie_of_a_write_is_seen_and_made_small() {
+    // One write: the last look sees it.
+    is_seen(&Fault::new(Action::Corrupt).io(IoType::Write).always(), 2);
 }
