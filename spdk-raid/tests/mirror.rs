@@ -9,14 +9,10 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use spdk_raid::raid1::layout::LayoutError;
 use spdk_raid::raid1::{CreateError, MODULE, Raid1};
-use spdk_safe::module::{
-    BdevModule, BlockDevice, BlockDeviceBuilder, RegisteredBdev, Request, RequestStatus,
-};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
 
-static FAULTY: BdevModule = BdevModule::new(c"rust_faulty");
-static SPDK: Harness = Harness::new(&[&MODULE, &FAULTY]);
+static SPDK: Harness = Harness::new(&[&MODULE]);
 
 /// Malloc bdevs `prefix0`, `prefix1`, ... of 512-byte blocks, one for each size in blocks.
 async fn disks(spdk: &Spdk, prefix: &str, sizes: &[u64]) -> Vec<String> {
@@ -239,101 +235,6 @@ fn s2_an_array_that_can_not_be_is_an_error_and_nothing_is_left_behind() {
                 source: LayoutError::Count { given: 1 }
             }
         );
-    });
-}
-
-#[test]
-fn dropping_an_array_frees_its_bases() {
-    SPDK.run(async |spdk| {
-        let bases = disks(&spdk, "drop", &[64, 64]).await;
-        drop(mirror(&spdk, "md-drop", &bases).await.unwrap());
-        // Waits for every descriptor.
-        delete_all(&spdk, &bases).await;
-    });
-}
-
-/// A base whose reads or writes fail.
-struct Faulty {
-    fails: fn(&Request) -> bool,
-}
-
-impl BlockDevice for Faulty {
-    type Channel = ();
-
-    fn create_channel(&self) -> Result<(), ChannelError> {
-        Ok(())
-    }
-
-    fn submit(&self, _channel: &Rc<()>, request: Request) {
-        let status = match (self.fails)(&request) {
-            true => RequestStatus::Failed,
-            false => RequestStatus::Success,
-        };
-        request.complete(status);
-    }
-}
-
-fn faulty(spdk: &Spdk, name: &str, fails: fn(&Request) -> bool) -> RegisteredBdev {
-    BlockDeviceBuilder::new(name)
-        .blocks(Blocks(64))
-        .register(spdk, &FAULTY, Faulty { fails })
-        .unwrap()
-}
-
-#[test]
-fn a_write_that_one_leg_fails_is_not_acknowledged() {
-    SPDK.run(async |spdk| {
-        let bad = faulty(&spdk, "bad-writes", |request| {
-            matches!(request, Request::Write(_))
-        });
-        let mut bases = disks(&spdk, "good-w", &[64]).await;
-        bases.push("bad-writes".into());
-        let array = mirror(&spdk, "md-w", &bases).await.unwrap();
-        let desc = BdevDesc::open(&spdk, "md-w").read_write().unwrap();
-        let ch = desc.channel().unwrap();
-        let error = ch
-            .write(Lba(0), ch.alloc(Blocks(1)).unwrap())
-            .await
-            .0
-            .unwrap_err();
-        assert!(matches!(error, IoError::Failed { .. }), "{error}");
-        assert!(
-            !desc.info().supports(IoType::Unmap),
-            "a mirror unmaps if all of its legs do"
-        );
-        drop(ch);
-        desc.close().await;
-        array.delete().await;
-        delete_all(&spdk, &bases[..1]).await;
-        bad.unregister().await;
-    });
-}
-
-#[test]
-fn a_read_that_one_leg_fails_is_answered_by_another() {
-    SPDK.run(async |spdk| {
-        let bad = faulty(&spdk, "bad-reads", |request| {
-            matches!(request, Request::Read(_))
-        });
-        let mut bases = disks(&spdk, "good-r", &[64]).await;
-        bases.push("bad-reads".into());
-        let array = mirror(&spdk, "md-r", &bases).await.unwrap();
-        let desc = BdevDesc::open(&spdk, "md-r").read_write().unwrap();
-        let ch = desc.channel().unwrap();
-        let mut buf = ch.alloc(Blocks(64)).unwrap();
-        buf.fill(5);
-        ch.write(Lba(0), buf).await.0.unwrap();
-        // More often than there are legs: each is asked first at some point.
-        for _ in 0..4 {
-            let (result, buf) = ch.read(Lba(0), ch.alloc(Blocks(64)).unwrap()).await;
-            result.unwrap();
-            assert!(buf.iter().all(|byte| *byte == 5));
-        }
-        drop(ch);
-        desc.close().await;
-        array.delete().await;
-        delete_all(&spdk, &bases[..1]).await;
-        bad.unregister().await;
     });
 }
 

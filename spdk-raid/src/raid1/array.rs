@@ -1,174 +1,154 @@
-//! Creating and deleting an array.
+//! An array, as all its parts share it.
 
-use spdk_safe::app::Spdk;
-use spdk_safe::bdev::{BdevDesc, SharedDesc};
-use spdk_safe::error::{BdevError, ClaimError, OpenError};
-use spdk_safe::module::{BdevModule, BlockDeviceBuilder, RegisteredBdev};
-use spdk_safe::prelude::ReadWrite;
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use futures_channel::{mpsc, oneshot};
+use spdk_safe::bdev::Uuid;
+use spdk_safe::error::ForEachError;
+use spdk_safe::io_device::SharedIoDevice;
 use spdk_safe::units::Blocks;
-use thiserror::Error;
 
-use super::data_path::Mirror;
-use super::layout::{self, Base, Layout, LayoutError};
+use super::control::Command;
+use super::counters::Counters;
+use super::jobs::JobStatus;
+use super::lane::{Lane, Lanes};
+use super::options::Options;
+use super::snapshot::Published;
+use super::state::{FaultReason, LegId, Legs};
+use crate::split::Extent;
 
-/// The bdev module of our arrays; give it to the app builder: `.module(&raid1::MODULE)`.
-pub static MODULE: BdevModule = BdevModule::new(c"rust_raid1");
+/// How many repairs may wait; a leg that needs more is likely to be beyond them, and its data is on another.
+const MOST_REPAIRS: usize = 64;
 
-/// A mirror, registered as a bdev. Dropping it unregisters the bdev and lets go of the bases, without waiting.
-#[derive(Debug)]
-#[must_use = "dropping an array takes its bdev away"]
-pub struct Raid1 {
-    bdev: RegisteredBdev,
-    layout: Layout,
+/// An array. Every part of it has one of these; requests reach it through their views.
+pub(super) struct Array {
+    pub(super) name: String,
+    pub(super) block_size: u32,
+    /// Bytes that a buffer's address must be a multiple of.
+    pub(super) align: usize,
+    pub(super) uuid: OnceLock<Uuid>,
+    pub(super) published: Published,
+    pub(super) counters: Counters,
+    /// Set once, before the bdev is registered.
+    pub(super) lanes: OnceLock<SharedIoDevice<Lanes>>,
+    control: mpsc::UnboundedSender<Command>,
+    status: Mutex<Status>,
 }
 
-/// A mirror to be created.
-#[derive(Debug, Clone)]
-#[must_use = "call `create` to create the array"]
-pub struct Raid1Builder {
-    name: String,
-    bases: Vec<String>,
+/// What people see of it. Written on the app thread; locked for single looks.
+pub(super) struct Status {
+    pub(super) legs: Legs,
+    pub(super) blocks: Blocks,
+    pub(super) options: Options,
+    /// Rebuilds and scrubs under way.
+    pub(super) jobs: Vec<JobStatus>,
+    /// Repairs that wait, or are under way.
+    pub(super) repairs: usize,
+    /// It ends: nothing new is begun.
+    pub(super) is_ending: bool,
 }
 
-/// Why an array was not created. Nothing is left behind: bases that were claimed are free again (after a
-/// [`Register`](Self::Register) error some messages later).
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// The bases do not make an array.
-    #[error("raid1 {array:?}: {source}")]
-    Layout {
-        /// Its name.
-        array: String,
-        /// Why.
-        source: LayoutError,
-    },
-    /// A base can't be opened.
-    #[error("raid1 {array:?}: {source}")]
-    Open {
-        /// Its name.
-        array: String,
-        /// Why.
-        source: OpenError,
-    },
-    /// A base can't be claimed.
-    #[error("raid1 {array:?}: {source}")]
-    Claim {
-        /// Its name.
-        array: String,
-        /// Why.
-        source: ClaimError,
-    },
-    /// The array can't be registered.
-    #[error("raid1 {array:?}: {source}")]
-    Register {
-        /// Its name.
-        array: String,
-        /// Why.
-        source: BdevError,
-    },
-}
-
-impl Raid1 {
-    /// Begins an array named `name`; say of what with [`base`](Raid1Builder::base).
-    pub fn builder(name: impl Into<String>) -> Raid1Builder {
-        Raid1Builder {
-            name: name.into(),
-            bases: Vec::new(),
+impl Array {
+    pub(super) fn new(
+        name: String,
+        (block_size, align): (u32, usize),
+        published: Published,
+        control: mpsc::UnboundedSender<Command>,
+        status: Status,
+    ) -> Self {
+        Self {
+            name,
+            block_size,
+            align,
+            uuid: OnceLock::new(),
+            published,
+            counters: Counters::default(),
+            lanes: OnceLock::new(),
+            control,
+            status: Mutex::new(status),
         }
     }
 
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.bdev.name()
+    /// A look at what people see. Nothing is called while it is locked.
+    pub(super) fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its size.
-    #[must_use]
-    pub fn num_blocks(&self) -> Blocks {
-        self.layout.blocks
+    /// Tells control. It may be over.
+    pub(super) fn tell(&self, command: Command) {
+        let _ = self.control.unbounded_send(command);
     }
 
-    /// Bytes in a logical block.
-    #[must_use]
-    pub fn block_size(&self) -> u32 {
-        self.layout.block_size
+    /// Asks control; `None` if it is over.
+    pub(super) async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(ask(answer));
+        answered.await.ok()
     }
 
-    /// Deletes the array, and waits until its bdev is gone and its bases are free: whoever has it open is told, and
-    /// must close it first.
-    pub async fn delete(self) {
-        self.bdev.unregister().await;
-    }
-}
-
-impl Raid1Builder {
-    /// Adds the bdev named `name`.
-    pub fn base(mut self, name: impl Into<String>) -> Self {
-        self.bases.push(name.into());
-        self
+    /// Has legs faulted on all threads, and whoever keeps the array's state on disk told. False if one of them stays.
+    pub(super) async fn fault(&self, legs: Vec<LegId>, reason: FaultReason) -> bool {
+        let done = self.ask(|done| Command::Fault {
+            legs,
+            reason,
+            done: Some(done),
+        });
+        done.await.unwrap_or(false)
     }
 
-    /// Opens and claims the bases, and registers the array.
-    ///
-    /// # Errors
-    ///
-    /// See [`CreateError`].
-    pub async fn create(self, spdk: &Spdk) -> Result<Raid1, CreateError> {
-        let array = || self.name.clone();
-        let bad_layout = |source| CreateError::Layout {
-            array: array(),
-            source,
+    /// Says that a leg is at fault, without waiting.
+    pub(super) fn report(&self, leg: LegId, reason: FaultReason) {
+        self.tell(Command::Fault {
+            legs: vec![leg],
+            reason,
+            done: None,
+        });
+    }
+
+    /// Has a range read from one leg alone, by all threads, until the legs are made equal there.
+    pub(super) async fn diverged(&self, extent: Extent) {
+        let _ = self.ask(|done| Command::Diverged { extent, done }).await;
+    }
+
+    /// Has a range of a leg written again from the others, some time.
+    pub(super) fn repair(&self, leg: LegId, extent: Extent) {
+        {
+            let mut status = self.status();
+            if status.repairs >= MOST_REPAIRS {
+                drop(status);
+                return self.counters.not_repaired.add(1);
+            }
+            status.repairs += 1;
+        }
+        self.tell(Command::Repair { leg, extent });
+    }
+
+    /// Has `look` look at the lane of each thread.
+    pub(super) async fn visit(&self, look: impl Fn(&Lane) + Send + Sync + Clone + 'static) {
+        let Some(lanes) = self.lanes.get() else {
+            return;
         };
-        layout::check_names(&self.bases).map_err(bad_layout)?;
-        let mut legs = Vec::with_capacity(self.bases.len());
-        for base in &self.bases {
-            // On an early return the descriptors so far are dropped, which closes them and ends their claims.
-            legs.push(self.take_base(spdk, base)?);
+        loop {
+            let look = look.clone();
+            let visit = lanes.for_each_channel(move |lane| {
+                look(lane);
+                Ok::<_, Infallible>(())
+            });
+            match visit.await {
+                // A thread's ring is full: it empties.
+                Err(ForEachError::NoRoom { .. }) => spdk_exec::yield_now().await,
+                // One that was moved by somebody runs no I/O of ours any more.
+                Ok(_) | Err(_) => return,
+            }
         }
-        let bases: Vec<_> = legs.iter().map(base_of).collect();
-        let layout = Layout::of(&bases).map_err(bad_layout)?;
-        let bdev = BlockDeviceBuilder::new(&self.name)
-            .product("Rust RAID1")
-            .blocks(layout.blocks)
-            .block_size(layout.block_size)
-            .align(layout.align)
-            .write_cache(layout.write_cache)
-            .register(spdk, &MODULE, Mirror::new(legs))
-            .map_err(|source| CreateError::Register {
-                array: array(),
-                source,
-            })?;
-        Ok(Raid1 { bdev, layout })
     }
 
-    /// A base, opened for writing and claimed. The share keeps the descriptor open, and the claim with it.
-    fn take_base(&self, spdk: &Spdk, base: &str) -> Result<SharedDesc<ReadWrite>, CreateError> {
-        let desc = BdevDesc::open(spdk, base)
-            .read_write()
-            .map_err(|source| CreateError::Open {
-                array: self.name.clone(),
-                source,
-            })?;
-        let desc = desc
-            .claim(&MODULE)
-            .map_err(|(source, _desc)| CreateError::Claim {
-                array: self.name.clone(),
-                source,
-            })?;
-        Ok(desc.share())
-    }
-}
-
-fn base_of(leg: &SharedDesc<ReadWrite>) -> Base {
-    let info = leg.info();
-    Base {
-        name: info.name.clone(),
-        block_size: info.block_size,
-        blocks: leg.num_blocks(),
-        align: info.align,
-        metadata_size: info.metadata_size,
-        write_cache: info.write_cache,
+    /// Has all threads look at what is published now. Afterwards no request begins with anything older.
+    pub(super) async fn pass(&self) {
+        self.visit(Lane::refresh).await;
     }
 }

@@ -1,138 +1,423 @@
-//! What happens to a request.
+//! What happens to a request when all is well; `settle.rs` has what happens when it is not.
 //!
 //! ```text
-//!   request ──► a task on this thread's executor ──► one I/O below for each leg, or for one ──► completion
+//!   READ ──► choose a leg ──► forward ──► completion            (fails: `settle::read_elsewhere`)
+//!   WRITE, UNMAP, WRITE_ZEROES ──► locked? park
+//!                                  else a child for each leg ──► all ended ──► completion   (fails: `settle::settle`)
+//!   FLUSH ──► a child for each leg, likewise
+//!   RESET ──► `settle::reset`
 //! ```
 //!
-//! The I/Os below own a share of the request's data, so nothing is copied, and the request stays alive until all of
-//! them have let go, whatever becomes of the task.
+//! A leg that is being filled gets the part of a write that lies below its front. A write never lies on both sides of
+//! what is being filled right now: that is locked.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::sync::Arc;
 
-use futures_util::future::join_all;
-use spdk_exec::spdk::{Attached, attach};
-use spdk_safe::bdev::{IoChannel, SharedDesc};
 use spdk_safe::error::{ChannelError, IoError, IoType};
-use spdk_safe::module::{BlockDevice, ReadRequest, Request, RequestStatus};
-use spdk_safe::prelude::ReadWrite;
+use spdk_safe::json::{Object, WriteError};
+use spdk_safe::module::{
+    BlockDevice, ChildIos, Children, Parent, RangeRequest, ReadRequest, Request, RequestStatus,
+    ResetRequest, WriteRequest,
+};
+use spdk_safe::units::{Blocks, Lba};
 
-/// The mirror as a block device.
-pub(super) struct Mirror {
-    legs: Vec<SharedDesc<ReadWrite>>,
+use super::array::Array;
+use super::control::Command;
+use super::lane::{Channel, Entry, Here, Lane, View};
+use super::settle;
+use super::snapshot::ALL;
+use super::state::FaultReason;
+use super::verdict::{self, Answers, Outcome, Verdict};
+use crate::split::Extent;
+
+/// The array as a block device.
+pub(super) struct Device {
+    pub(super) array: Arc<Array>,
+    /// What the legs could do when it was created.
+    pub(super) can_unmap: bool,
+    pub(super) can_flush: bool,
+    pub(super) can_reset: bool,
 }
 
-impl Mirror {
-    /// Over `legs`: two or more, claimed.
-    pub(super) fn new(legs: Vec<SharedDesc<ReadWrite>>) -> Self {
-        Self { legs }
-    }
-}
-
-/// The mirror on one SPDK thread.
-pub(super) struct Channel {
-    legs: Vec<IoChannel<ReadWrite>>,
-    /// The leg that the next read begins with.
-    next: Cell<usize>,
-    executor: Attached,
-}
-
-impl BlockDevice for Mirror {
+impl BlockDevice for Device {
     type Channel = Channel;
 
     fn create_channel(&self) -> Result<Channel, ChannelError> {
-        Ok(Channel {
-            legs: self
-                .legs
-                .iter()
-                .map(SharedDesc::channel)
-                .collect::<Result<_, _>>()?,
-            next: Cell::new(0),
-            executor: attach()?,
-        })
+        Channel::new(&self.array)
     }
 
+    // Compare, compare-and-write, copy and seek are left to SPDK's emulation over reads and writes: each leg by itself
+    // could do them, but not all at once. Abort and zero-copy are not there.
     fn supports(&self, io: IoType) -> bool {
         match io {
-            IoType::Read | IoType::Write => true,
-            IoType::Unmap | IoType::WriteZeroes | IoType::Flush | IoType::Reset => {
-                self.legs.iter().all(|leg| leg.info().supports(io))
-            }
+            IoType::Read | IoType::Write | IoType::WriteZeroes => true,
+            IoType::Unmap => self.can_unmap,
+            IoType::Flush => self.can_flush,
+            IoType::Reset => self.can_reset,
             _ => false,
         }
     }
 
+    fn dump_info(&self, info: &mut Object<'_>) -> Result<(), WriteError> {
+        info.named("raid1", &self.array.info())
+    }
+
+    #[inline]
     fn submit(&self, channel: &Rc<Channel>, request: Request) {
-        let mut task = Box::pin(serve(Rc::clone(channel), request));
-        // Its I/Os are submitted here and now. Were that left to the executor, a burst of requests could take every
-        // `spdk_bdev_io` before one of them has those that it needs below, and all would wait for ever (M10).
-        let first = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if first.is_pending() {
-            channel.executor.spawn(task).detach();
-        }
+        submit(&channel.lane, request);
     }
 }
 
-/// Serves one request to its end.
-async fn serve(channel: Rc<Channel>, request: Request) {
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.array.tell(Command::Gone);
+    }
+}
+
+/// Takes a request, new or parked before.
+#[inline]
+pub(super) fn submit(lane: &Lane, request: Request) {
+    let view = lane.view();
     match request {
-        Request::Read(read) => read_one(&channel, read).await,
+        Request::Read(read) => read_from(view, read),
         Request::Write(write) => {
-            let status = all(&channel, async |leg| {
-                leg.write(write.lba(), write.data()).await.0
-            })
-            .await;
-            write.complete(status);
+            let (lba, blocks) = (write.lba(), write.blocks());
+            if !view.is_plain && is_locked(&view, lba, blocks) {
+                return lane.park(Request::Write(write));
+            }
+            fan_out(&view, write, &WriteTo { lba, blocks });
+        }
+        other => submit_rare(lane, &view, other),
+    }
+}
+
+#[cold]
+fn submit_rare(lane: &Lane, view: &Rc<View>, request: Request) {
+    match request {
+        Request::Unmap(range) | Request::WriteZeroes(range)
+            if is_locked(view, range.lba(), range.blocks()) =>
+        {
+            // What it was does not get lost: it says so itself.
+            lane.park(range.into());
         }
         Request::Unmap(range) => {
-            let status = all(&channel, |leg| leg.unmap(range.lba(), range.blocks())).await;
-            range.complete(status);
+            let (lba, blocks) = (range.lba(), range.blocks());
+            fan_out(view, range, &UnmapOf { lba, blocks });
         }
         Request::WriteZeroes(range) => {
-            let status = all(&channel, |leg| {
-                leg.write_zeroes(range.lba(), range.blocks())
-            })
-            .await;
-            range.complete(status);
+            let (lba, blocks) = (range.lba(), range.blocks());
+            fan_out(view, range, &ZeroesTo { lba, blocks });
         }
         Request::Flush(range) => {
-            let status = all(&channel, |leg| leg.flush(range.lba(), range.blocks())).await;
-            range.complete(status);
+            let (lba, blocks) = (range.lba(), range.blocks());
+            fan_out(view, range, &FlushOf { lba, blocks });
         }
-        Request::Reset(reset) => {
-            let status = all(&channel, IoChannel::reset).await;
-            reset.complete(status);
-        }
+        Request::Reset(reset) => settle::reset(Rc::clone(view), reset),
         other => other.complete(RequestStatus::Failed),
     }
 }
 
-/// Reads from the next leg in turn, and on an error from the others.
-async fn read_one(channel: &Channel, read: ReadRequest) {
-    let count = channel.legs.len();
-    let first = channel.next.get();
-    channel.next.set((first + 1) % count);
-    for turn in 0..count {
-        let leg = &channel.legs[(first + turn) % count];
-        let (result, _data) = leg.read(read.lba(), read.data()).await;
-        if result.is_ok() {
-            return read.complete(RequestStatus::Success);
-        }
-    }
-    read.complete(RequestStatus::Failed);
+#[cold]
+fn is_locked(view: &View, lba: Lba, blocks: Blocks) -> bool {
+    Extent::new(lba, blocks).is_ok_and(|extent| view.is_locked(extent))
 }
 
-/// Does the same on every leg at once. Well only if it is well on all of them: nothing is acknowledged that one leg
-/// does not have.
-async fn all<'a, F: Future<Output = Result<(), IoError>>>(
-    channel: &'a Channel,
-    io: impl Fn(&'a IoChannel<ReadWrite>) -> F,
-) -> RequestStatus {
-    let outcomes = join_all(channel.legs.iter().map(io)).await;
-    match outcomes.iter().all(Result::is_ok) {
-        true => RequestStatus::Success,
-        false => RequestStatus::Failed,
+/// Where block `lba` of the array is on a leg.
+#[inline]
+fn on(leg: &Entry, lba: Lba) -> Lba {
+    // The array ends before its smallest leg does.
+    Lba(lba.0 + leg.offset)
+}
+
+#[inline]
+fn read_from(view: Rc<View>, read: ReadRequest) {
+    match view.choose(read.lba(), read.blocks(), 0) {
+        Some(at) => read_leg(view, read, at, settle::Tried::default()),
+        None => read.complete(RequestStatus::Failed),
+    }
+}
+
+/// Reads from the leg at `at`, which has a channel here; `tried` did not do it.
+#[inline]
+pub(super) fn read_leg(view: Rc<View>, read: ReadRequest, at: usize, tried: settle::Tried) {
+    let leg = &view.legs[at];
+    let Some(here) = leg.here.clone() else {
+        return read.complete(RequestStatus::Failed);
+    };
+    let (lba, blocks) = (on(leg, read.lba()), read.blocks().0);
+    here.reading.set(here.reading.get() + blocks);
+    let leg = Rc::clone(&here);
+    read.forward(&leg.channel, lba, move |read, result| {
+        here.reading.set(here.reading.get() - blocks);
+        match result {
+            Ok(()) if tried.is_none() => read.complete(RequestStatus::Success),
+            Ok(()) => settle::was_read_elsewhere(&view, read, tried),
+            Err(error) => settle::read_elsewhere(view, read, at, error, tried),
+        }
+    });
+}
+
+/// Waits for the legs.
+pub(super) struct Legs<W> {
+    pub(super) view: Rc<View>,
+    what: W,
+    answers: Cell<Answers>,
+    /// Why the first one of each kind failed.
+    reason: Cell<FaultReason>,
+    status: Cell<RequestStatus>,
+}
+
+/// What is sent to each leg.
+pub(super) trait ToLegs<R: Parent>: Clone + 'static {
+    /// The range, if it is one that is changed.
+    fn changes(&self) -> Option<Extent>;
+    /// The range of what is sent.
+    fn range(&self) -> (Lba, Blocks);
+    /// Sends it for the first `blocks` blocks to the leg at `tag`.
+    fn send(&self, ios: &ChildIos<R, Legs<Self>>, leg: &Here, lba: Lba, blocks: Blocks, tag: u8);
+}
+
+/// Sends a request to all legs.
+#[inline]
+pub(super) fn fan_out<R: Parent, W: ToLegs<R>>(view: &Rc<View>, request: R, what: &W)
+where
+    Legs<W>: Children<R>,
+{
+    let (lba, blocks) = what.range();
+    let waits = Legs {
+        view: Rc::clone(view),
+        what: what.clone(),
+        answers: Cell::new(Answers::default()),
+        reason: Cell::new(FaultReason::NoChannel),
+        status: Cell::new(RequestStatus::Failed),
+    };
+    let ios = request.children(waits);
+    let mut answers = Answers::default();
+    for (at, leg) in view.legs.iter().enumerate() {
+        let bit = 1 << at;
+        let below = match leg.front {
+            ALL => {
+                answers.in_sync |= bit;
+                blocks
+            }
+            _ if what.changes().is_none() => {
+                answers.filling |= bit;
+                blocks
+            }
+            // The rest comes when it is filled.
+            front if lba.0 < front => {
+                answers.filling |= bit;
+                Blocks(blocks.0.min(front - lba.0))
+            }
+            _ => continue,
+        };
+        match &leg.here {
+            Some(here) => what.send(&ios, here, on(leg, lba), below, at as u8),
+            None => answers.faults |= bit,
+        }
+    }
+    // Some may have answered already.
+    let sooner = ios.state().answers.get();
+    ios.state().answers.set(Answers {
+        faults: answers.faults | sooner.faults,
+        refusals: sooner.refusals,
+        ..answers
+    });
+    ios.submit();
+}
+
+impl<R: Parent, W: ToLegs<R>> Children<R> for Legs<W> {
+    #[inline]
+    fn ended(&self, tag: u8, result: Result<(), IoError>) {
+        if let Err(error) = result {
+            self.failed(tag, &error);
+        }
+    }
+
+    #[inline]
+    fn all_ended(self, request: R) {
+        let outcome = match self.answers.get() {
+            Answers { in_sync: 0, .. } => Outcome::Diverged { faults: 0 },
+            Answers {
+                faults: 0,
+                refusals: 0,
+                ..
+            } => return request.complete(RequestStatus::Success),
+            answers => answers.outcome(),
+        };
+        settle::settle(
+            self.view,
+            request,
+            outcome,
+            self.reason.get(),
+            self.status.get(),
+            self.what.changes(),
+        );
+    }
+}
+
+impl<W> Legs<W> {
+    #[cold]
+    fn failed(&self, tag: u8, error: &IoError) {
+        let mut answers = self.answers.get();
+        let bit = 1 << tag;
+        match verdict::of(error, self.view.is_reset()) {
+            Verdict::Leg(reason) => {
+                answers.faults |= bit;
+                self.reason.set(reason);
+                // What the request itself is to blame for says more.
+                if answers.refusals == 0 {
+                    self.status.set(error.clone().into());
+                }
+            }
+            Verdict::Request => {
+                answers.refusals |= bit;
+                self.status.set(error.clone().into());
+            }
+        }
+        self.answers.set(answers);
+    }
+}
+
+macro_rules! range {
+    ($name:ident, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Clone, Copy)]
+        struct $name {
+            lba: Lba,
+            blocks: Blocks,
+        }
+    };
+}
+
+/// A RESET.
+#[derive(Clone, Copy)]
+pub(super) struct ResetOf;
+
+range!(WriteTo, "A write.");
+range!(UnmapOf, "An unmap.");
+range!(ZeroesTo, "Zeroes.");
+range!(FlushOf, "A flush: nothing is changed.");
+
+impl ToLegs<WriteRequest> for WriteTo {
+    #[inline]
+    fn changes(&self) -> Option<Extent> {
+        Extent::new(self.lba, self.blocks).ok()
+    }
+
+    #[inline]
+    fn range(&self) -> (Lba, Blocks) {
+        (self.lba, self.blocks)
+    }
+
+    #[inline]
+    fn send(
+        &self,
+        ios: &ChildIos<WriteRequest, Legs<Self>>,
+        leg: &Here,
+        lba: Lba,
+        blocks: Blocks,
+        tag: u8,
+    ) {
+        if blocks == self.blocks {
+            return ios.write(&leg.channel, lba, tag);
+        }
+        // It has as many: they are fewer than its own.
+        let _ = ios.write_part(&leg.channel, lba, Blocks(0), blocks, tag);
+    }
+}
+
+impl ToLegs<RangeRequest> for UnmapOf {
+    fn changes(&self) -> Option<Extent> {
+        Extent::new(self.lba, self.blocks).ok()
+    }
+
+    fn range(&self) -> (Lba, Blocks) {
+        (self.lba, self.blocks)
+    }
+
+    fn send(
+        &self,
+        ios: &ChildIos<RangeRequest, Legs<Self>>,
+        leg: &Here,
+        lba: Lba,
+        blocks: Blocks,
+        tag: u8,
+    ) {
+        // One that joined later may not have it: zeroes are what an unmap may leave.
+        match leg.channel.supports(IoType::Unmap) {
+            true => ios.unmap(&leg.channel, lba, blocks, tag),
+            false => ios.write_zeroes(&leg.channel, lba, blocks, tag),
+        }
+    }
+}
+
+impl ToLegs<RangeRequest> for ZeroesTo {
+    fn changes(&self) -> Option<Extent> {
+        Extent::new(self.lba, self.blocks).ok()
+    }
+
+    fn range(&self) -> (Lba, Blocks) {
+        (self.lba, self.blocks)
+    }
+
+    fn send(
+        &self,
+        ios: &ChildIos<RangeRequest, Legs<Self>>,
+        leg: &Here,
+        lba: Lba,
+        blocks: Blocks,
+        tag: u8,
+    ) {
+        ios.write_zeroes(&leg.channel, lba, blocks, tag);
+    }
+}
+
+impl ToLegs<RangeRequest> for FlushOf {
+    fn changes(&self) -> Option<Extent> {
+        None
+    }
+
+    fn range(&self) -> (Lba, Blocks) {
+        (self.lba, self.blocks)
+    }
+
+    fn send(
+        &self,
+        ios: &ChildIos<RangeRequest, Legs<Self>>,
+        leg: &Here,
+        lba: Lba,
+        blocks: Blocks,
+        tag: u8,
+    ) {
+        // What has no volatile cache has nothing to flush.
+        if leg.channel.supports(IoType::Flush) {
+            ios.flush(&leg.channel, lba, blocks, tag);
+        }
+    }
+}
+
+impl ToLegs<ResetRequest> for ResetOf {
+    fn changes(&self) -> Option<Extent> {
+        None
+    }
+
+    fn range(&self) -> (Lba, Blocks) {
+        (Lba(0), Blocks(0))
+    }
+
+    fn send(
+        &self,
+        ios: &ChildIos<ResetRequest, Legs<Self>>,
+        leg: &Here,
+        _lba: Lba,
+        _blocks: Blocks,
+        tag: u8,
+    ) {
+        if leg.channel.supports(IoType::Reset) {
+            ios.reset(&leg.channel, tag);
+        }
     }
 }

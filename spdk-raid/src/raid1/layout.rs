@@ -58,6 +58,9 @@ pub enum LayoutError {
         /// Its name.
         name: String,
     },
+    /// All places are empty.
+    #[error("a RAID1 needs at least one base to begin with")]
+    NoBase,
     /// Bases differ in block size. Choose bases with the same one.
     #[error(
         "base {name:?} has blocks of {block_size} B, but {first:?} has {expected} B; all bases need the same block size"
@@ -90,15 +93,7 @@ pub enum LayoutError {
     },
 }
 
-/// Checks how many bases there are, and that none is named twice, before any of them is opened.
-///
-/// # Errors
-///
-/// [`LayoutError::Count`], [`LayoutError::Twice`].
-pub fn check_names<S: AsRef<str>>(names: &[S]) -> Result<(), LayoutError> {
-    if !(2..=MAX_BASES).contains(&names.len()) {
-        return Err(LayoutError::Count { given: names.len() });
-    }
+fn twice<S: AsRef<str>>(names: &[S]) -> Result<(), LayoutError> {
     for (at, name) in names.iter().enumerate() {
         if names[..at]
             .iter()
@@ -110,6 +105,24 @@ pub fn check_names<S: AsRef<str>>(names: &[S]) -> Result<(), LayoutError> {
         }
     }
     Ok(())
+}
+
+/// Checks the places of an array, of which some may be empty, before any base is opened.
+///
+/// # Errors
+///
+/// [`LayoutError::Count`], [`LayoutError::Twice`], [`LayoutError::NoBase`].
+pub fn check_places(places: &[Option<String>]) -> Result<(), LayoutError> {
+    if !(2..=MAX_BASES).contains(&places.len()) {
+        return Err(LayoutError::Count {
+            given: places.len(),
+        });
+    }
+    let names: Vec<_> = places.iter().flatten().collect();
+    if names.is_empty() {
+        return Err(LayoutError::NoBase);
+    }
+    twice(&names)
 }
 
 impl Layout {
@@ -137,8 +150,10 @@ impl Layout {
     /// See [`LayoutError`].
     pub fn of(bases: &[Base]) -> Result<Self, LayoutError> {
         let names: Vec<_> = bases.iter().map(|base| base.name.as_str()).collect();
-        check_names(&names)?;
-        let first = &bases[0];
+        twice(&names)?;
+        let Some(first) = bases.first() else {
+            return Err(LayoutError::NoBase);
+        };
         let mut layout = Self {
             block_size: first.block_size,
             blocks: first.blocks,
@@ -192,16 +207,26 @@ mod tests {
 
     #[test]
     fn s2_too_few_or_too_many_bases_are_an_error() {
-        let many: Vec<_> = (0..=MAX_BASES).map(|at| base(&at.to_string())).collect();
-        assert_eq!(Layout::of(&[]), Err(LayoutError::Count { given: 0 }));
-        assert_eq!(Layout::of(&many[..1]), Err(LayoutError::Count { given: 1 }));
-        assert!(Layout::of(&many[..MAX_BASES]).is_ok());
+        let places =
+            |count: usize| -> Vec<_> { (0..count).map(|at| Some(at.to_string())).collect() };
+        assert_eq!(check_places(&[]), Err(LayoutError::Count { given: 0 }));
         assert_eq!(
-            Layout::of(&many),
+            check_places(&places(1)),
+            Err(LayoutError::Count { given: 1 })
+        );
+        assert!(check_places(&places(MAX_BASES)).is_ok());
+        assert_eq!(
+            check_places(&places(MAX_BASES + 1)),
             Err(LayoutError::Count {
                 given: MAX_BASES + 1
             })
         );
+    }
+
+    #[test]
+    fn a_place_may_be_empty_but_not_all_of_them() {
+        assert!(check_places(&[None, Some("a".into())]).is_ok());
+        assert_eq!(check_places(&[None, None]), Err(LayoutError::NoBase));
     }
 
     #[test]

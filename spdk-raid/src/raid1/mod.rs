@@ -1,15 +1,67 @@
-//! The mirror: every write goes to every base, a read to one of them.
+//! RAID1: every write goes to every base, a read to one of them, and a base that fails or goes does no harm.
 //!
-//! What it does today: it is complete while all bases are well. A write is acknowledged when every base has it, and
-//! fails if one of them fails; a read that fails on one base is tried on the others. There is no degraded mode yet:
-//! a base that fails stays in the array.
+//! | file | what is in it |
+//! | --- | --- |
+//! | `handle` | what a program does with arrays: create, look, add, remove, scrub, delete |
+//! | `layout`, `state`, `verdict` | pure: what bases make together; the states of legs; whose fault an error is |
+//! | `snapshot`, `lane` | what all threads know of an array, and what each of them makes of it |
+//! | `data_path`, `settle` | what happens to a request: when all is well, and when not |
+//! | `control` | who decides: one task for each array |
+//! | `lock`, `copy`, `jobs` | range locks; rebuilds, repairs, resyncs and scrubs under them |
+//! | `persist` | who is asked before a fault is acknowledged |
+//!
+//! In `docs/raid1.md` are the states, the invariants, and what happens when.
 
 pub mod layout;
+pub mod state;
 
 #[cfg(feature = "spdk")]
 mod array;
 #[cfg(feature = "spdk")]
+mod bases;
+#[cfg(feature = "spdk")]
+mod control;
+#[cfg(feature = "spdk")]
+mod copy;
+#[cfg(feature = "spdk")]
+mod counters;
+#[cfg(feature = "spdk")]
 mod data_path;
+#[cfg(feature = "spdk")]
+mod error;
+#[cfg(feature = "spdk")]
+mod handle;
+#[cfg(feature = "spdk")]
+mod info;
+#[cfg(feature = "spdk")]
+mod jobs;
+#[cfg(feature = "spdk")]
+mod lane;
+#[cfg(feature = "spdk")]
+mod list;
+#[cfg(feature = "spdk")]
+mod lock;
+#[cfg(feature = "spdk")]
+mod options;
+#[cfg(feature = "spdk")]
+pub mod persist;
+#[cfg(feature = "spdk")]
+mod settle;
+#[cfg(feature = "spdk")]
+mod snapshot;
+#[cfg(feature = "spdk")]
+mod verdict;
 
 #[cfg(feature = "spdk")]
-pub use array::{CreateError, MODULE, Raid1, Raid1Builder};
+pub use self::{
+    counters::Counts,
+    error::{ChangeError, CreateError},
+    handle::{Raid1, Raid1Builder},
+    info::{BaseInfo, ProcessInfo, Progress, Raid1Info},
+    options::{Options, ReadPolicy},
+};
+
+/// The bdev module of our arrays; give it to the app builder: `.module(&raid1::MODULE)`.
+#[cfg(feature = "spdk")]
+pub static MODULE: spdk_safe::module::BdevModule =
+    spdk_safe::module::BdevModule::new(c"rust_raid1");

@@ -73,6 +73,12 @@ impl Extent {
         // `new` saw that this does not wrap.
         Lba(self.first + (self.blocks.get() - 1))
     }
+
+    /// Whether the two have a block in common.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last().0 && other.first <= self.last().0
+    }
 }
 
 /// Where a request is cut. The default cuts nowhere.

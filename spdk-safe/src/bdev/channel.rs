@@ -37,15 +37,22 @@ pub struct IoChannel<M: DescMode = ReadOnly> {
 
 impl<M: DescMode> IoChannel<M> {
     /// Gets the channel of the current SPDK thread.
-    pub(super) fn open(desc: &Arc<DescCore>) -> Result<Self, ChannelError> {
+    pub(super) fn open(desc: &Arc<DescCore>, below: bool) -> Result<Self, ChannelError> {
         Ok(Self {
-            core: Bound::new(ChannelCore::open(desc)?),
+            core: Bound::new(ChannelCore::open(desc, below)?),
             _mode: PhantomData,
         })
     }
 
     pub(super) fn core(&self) -> &Rc<ChannelCore> {
         &self.core
+    }
+
+    /// Whether I/O of this thread waits for a `spdk_bdev_io`, as this channel's would now. Somebody holds all that the
+    /// thread may have.
+    #[must_use]
+    pub fn waits_for_memory(&self) -> bool {
+        self.core.waits.is_waiting(self.core.is_below)
     }
 
     /// What the bdev is.

@@ -103,7 +103,7 @@ pub(super) struct ChannelCore {
 }
 
 impl ChannelCore {
-    pub(super) fn open(desc: &Arc<DescCore>) -> Result<Rc<Self>, ChannelError> {
+    pub(super) fn open(desc: &Arc<DescCore>, below: bool) -> Result<Rc<Self>, ChannelError> {
         let home = Home::current()?;
         if crate::module::is_creating_channel_of(desc.bdev().as_ptr()) {
             return Err(ChannelError::Cycle {
@@ -159,7 +159,7 @@ impl ChannelCore {
             raw_desc,
             id,
             slot: Arc::clone(&slot),
-            is_below: crate::module::in_create_channel(),
+            is_below: below || crate::module::in_create_channel(),
             waits: WaitQueues::of(home),
             revoked: Cell::new(false),
             outstanding: Cell::new(0),

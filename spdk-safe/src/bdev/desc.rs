@@ -157,7 +157,7 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
     ///
     /// [`ChannelError`].
     pub fn channel(&self) -> Result<IoChannel<M>, ChannelError> {
-        IoChannel::open(&self.hold.0)
+        IoChannel::open(&self.hold.0, false)
     }
 
     /// Takes a zeroed buffer of `blocks` blocks, aligned as the bdev wants it.
@@ -286,7 +286,18 @@ impl<M: DescMode> SharedDesc<M> {
     ///
     /// [`ChannelError`].
     pub fn channel(&self) -> Result<IoChannel<M>, ChannelError> {
-        IoChannel::open(&self.hold.0)
+        IoChannel::open(&self.hold.0, false)
+    }
+
+    /// As [`channel`](Self::channel), for I/O that requests of a block device of ours wait for: where memory is short, it
+    /// goes first (MISUSE M10). In [`create_channel`](crate::module::BlockDevice::create_channel) each channel is such a
+    /// one; this is for those that a device gets later.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`].
+    pub fn channel_below(&self) -> Result<IoChannel<M>, ChannelError> {
+        IoChannel::open(&self.hold.0, true)
     }
 }
 

@@ -101,6 +101,11 @@ impl WaitQueues {
         }
     }
 
+    /// Whether something waits in a queue.
+    pub(super) fn is_waiting(&self, is_below: bool) -> bool {
+        self.queue(is_below).is_armed.get()
+    }
+
     fn queue(&self, is_below: bool) -> &WaitQueue {
         if is_below { &self.below } else { &self.other }
     }

@@ -53,6 +53,18 @@ pub trait Parent: Sized + 'static {
     #[doc(hidden)]
     fn into_handle(self) -> Handle;
 
+    /// Ends it; as the request's own `complete`.
+    #[inline]
+    fn complete(self, status: impl Into<RequestStatus>) {
+        self.into_handle().finish(status.into());
+    }
+
+    /// Has it wait for children; as the request's own `children`.
+    #[inline]
+    fn children<S: Children<Self>>(self, waits: S) -> ChildIos<Self, S> {
+        ChildIos::new(self, waits)
+    }
+
     /// The bytes of its driver context that are the device's: as many as [`BlockDevice::CONTEXT`](super::BlockDevice)
     /// says, aligned to 64. They hold whatever was left there, and are the device's until the request is completed.
     fn driver_context(&self) -> NonNull<u8> {

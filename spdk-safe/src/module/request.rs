@@ -222,6 +222,16 @@ has_data!(
     ZcopyEndRequest
 );
 
+impl From<RangeRequest> for Request {
+    fn from(request: RangeRequest) -> Self {
+        match request.io {
+            IoType::Unmap => Self::Unmap(request),
+            IoType::Flush => Self::Flush(request),
+            _ => Self::WriteZeroes(request),
+        }
+    }
+}
+
 impl Request {
     /// Ends the request, whatever it is.
     pub fn complete(self, status: impl Into<RequestStatus>) {

@@ -1,0 +1,147 @@
+//! The bdevs below an array: opened, claimed, and followed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spdk_safe::app::Spdk;
+use spdk_safe::bdev::{BdevDesc, BdevEvent, BdevEvents, Claimed, IoTimeouts};
+use spdk_safe::error::IoType;
+use spdk_safe::prelude::ReadWrite;
+use spdk_safe::thread;
+
+use super::MODULE;
+use super::array::Array;
+use super::control::Command;
+use super::error::{ChangeError, CreateError};
+use super::layout;
+use super::state::{FaultReason, LegId};
+
+/// A base that is ours, and not in use yet. Dropping it lets go of it.
+pub(super) struct Base {
+    pub(super) name: String,
+    pub(super) desc: BdevDesc<ReadWrite, Claimed>,
+}
+
+impl Base {
+    /// Opens and claims a bdev.
+    pub(super) fn open(spdk: &Spdk, array: &str, name: &str) -> Result<Self, CreateError> {
+        let desc = BdevDesc::open(spdk, name)
+            .read_write()
+            .map_err(|source| CreateError::Open {
+                array: array.into(),
+                source,
+            })?;
+        let desc = desc
+            .claim(&MODULE)
+            .map_err(|(source, _desc)| CreateError::Claim {
+                array: array.into(),
+                source,
+            })?;
+        Ok(Self {
+            name: desc.info().name.clone(),
+            desc,
+        })
+    }
+
+    /// What the layout wants to know.
+    pub(super) fn layout(&self) -> layout::Base {
+        let info = self.desc.info();
+        layout::Base {
+            name: self.name.clone(),
+            block_size: info.block_size,
+            blocks: self.desc.num_blocks(),
+            align: info.align,
+            metadata_size: info.metadata_size,
+            write_cache: info.write_cache,
+        }
+    }
+
+    /// Whether an array that works can have it.
+    pub(super) fn fits(&self, array: &Array) -> Result<(), ChangeError> {
+        let base = self.layout();
+        let differs = |what, got: u64, needed: u64| ChangeError::Differs {
+            name: self.name.clone(),
+            what,
+            got,
+            needed,
+        };
+        if base.block_size != array.block_size {
+            let (got, needed) = (base.block_size.into(), array.block_size.into());
+            return Err(differs("block size in bytes", got, needed));
+        }
+        if base.metadata_size != 0 {
+            return Err(differs("metadata in bytes", base.metadata_size.into(), 0));
+        }
+        // Those who have the array open have aligned their buffers already.
+        if base.align > array.align.max(1) {
+            let (got, needed) = (base.align as u64, array.align as u64);
+            return Err(differs("alignment in bytes", got, needed));
+        }
+        let needed = array.status().blocks;
+        if base.blocks < needed {
+            return Err(ChangeError::TooSmall {
+                name: self.name.clone(),
+                blocks: base.blocks,
+                needed,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Follows what happens to the base of a leg, until that is closed.
+pub(super) fn follow(array: &Arc<Array>, leg: LegId, desc: &BdevDesc<ReadWrite, Claimed>) {
+    let _ = thread::spawn_local(events(Arc::clone(array), leg, desc.events()));
+    let timeout = array.status().options.io_timeout;
+    if let Some(limit) = timeout {
+        match desc.io_timeouts(limit) {
+            Ok(timeouts) => {
+                let task = timed_out(Arc::clone(array), leg, timeouts, limit);
+                let _ = thread::spawn_local(task);
+            }
+            Err(error) => log::warn!(
+                "raid1 {:?}: nobody sees when a base does not answer: {error}",
+                array.name
+            ),
+        }
+    }
+}
+
+async fn events(array: Arc<Array>, leg: LegId, mut events: BdevEvents) {
+    while let Some(event) = events.next().await {
+        match event {
+            BdevEvent::Removed => array.report(leg, FaultReason::Gone),
+            BdevEvent::Resized { .. } => array.tell(Command::Resized),
+            _ => {}
+        }
+    }
+}
+
+/// A leg that does not answer is faulted. Its I/O has the memory of requests, which it must give back before they can
+/// end: so it is reset, too.
+async fn timed_out(array: Arc<Array>, leg: LegId, mut timeouts: IoTimeouts, limit: Duration) {
+    while let Some(slow) = timeouts.next().await {
+        // Not kept meanwhile: it would keep the descriptor open.
+        let snapshot = array.published.get();
+        let known = snapshot.legs.iter().find(|known| known.id == leg);
+        let Some(desc) = known.map(|leg| leg.desc.clone()) else {
+            continue;
+        };
+        drop(snapshot);
+        array.counters.timeouts.add(1);
+        log::warn!(
+            "raid1 {:?}: base {:?} has not answered for {} s, which is more than {} s",
+            array.name,
+            desc.info().name,
+            slow.age.as_secs(),
+            limit.as_secs()
+        );
+        // The last leg stays; it is reset all the same.
+        array.fault(vec![leg], FaultReason::TimedOut).await;
+        if desc.info().supports(IoType::Reset) {
+            if let Ok(channel) = desc.channel() {
+                let _ = channel.reset().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What people see of an array.
+
+use serde::Serialize;
+use spdk_safe::units::Blocks;
+
+use super::array::Array;
+use super::counters::Counts;
+use super::jobs::JobKind;
+use super::state::{ArrayState, LegState};
+use std::sync::atomic::Ordering;
+
+/// An array, as it was when somebody looked. Serialised, it is what `bdev_rust_raid1_get_bdevs` answers, with the names
+/// that `bdev_raid_get_bdevs` has where it has them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Raid1Info {
+    /// Its name.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// How it is: `optimal`, `degraded`, `rebuilding`, `failed`.
+    #[serde(serialize_with = "as_text")]
+    pub state: ArrayState,
+    /// Its size.
+    #[serde(serialize_with = "as_number")]
+    pub num_blocks: Blocks,
+    /// Bytes in a logical block.
+    pub block_size: u32,
+    /// How many places for bases it has.
+    pub num_base_bdevs: usize,
+    /// How many bases are in sync.
+    pub num_base_bdevs_operational: usize,
+    /// Its bases, by their places.
+    pub base_bdevs_list: Vec<BaseInfo>,
+    /// Rebuilds and scrubs under way.
+    pub processes: Vec<ProcessInfo>,
+    /// Ranges in which bases may differ, so that all threads read them from the same one.
+    pub dirty_ranges: usize,
+    /// What it has counted.
+    pub counters: Counts,
+}
+
+/// A place for a base.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BaseInfo {
+    /// The base, or the last one that there was.
+    pub name: Option<String>,
+    /// How it is: `in sync`, `rebuilding`, `faulted: ...`, `missing`.
+    #[serde(serialize_with = "as_text")]
+    pub state: LegState,
+    /// Whether it is used.
+    pub is_configured: bool,
+}
+
+/// A job under way.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// What it does: `rebuild`, `scrub`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The base that is filled.
+    pub target: Option<String>,
+    /// How far it is.
+    pub progress: Progress,
+    /// Whether it waits to be resumed.
+    pub is_paused: bool,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Blocks that are done.
+    pub blocks: u64,
+    /// Of a hundred.
+    pub percent: u64,
+}
+
+fn as_text<S: serde::Serializer>(
+    value: &impl std::fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn as_number<S: serde::Serializer>(value: &Blocks, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(value.0)
+}
+
+impl Array {
+    /// A look at it.
+    pub(super) fn info(&self) -> Raid1Info {
+        let dirty_ranges = self.published.get().dirty.len();
+        let status = self.status();
+        let slots = status.legs.slots();
+        let total = status.blocks.0.max(1);
+        let bases = slots.iter().map(|slot| BaseInfo {
+            name: slot.name.clone(),
+            state: slot.state,
+            is_configured: slot.state.is_active(),
+        });
+        let processes = status.jobs.iter().map(|job| {
+            let blocks = job.done.load(Ordering::Relaxed);
+            let target = slots.iter().find(|slot| Some(slot.id) == job.leg);
+            ProcessInfo {
+                kind: match job.kind {
+                    JobKind::Rebuild => "rebuild",
+                    JobKind::Scrub => "scrub",
+                },
+                target: target.and_then(|slot| slot.name.clone()),
+                progress: Progress {
+                    blocks,
+                    percent: (u128::from(blocks) * 100 / u128::from(total)) as u64,
+                },
+                is_paused: job.is_paused.load(Ordering::Relaxed),
+            }
+        });
+        Raid1Info {
+            name: self.name.clone(),
+            uuid: self.uuid.get().map(ToString::to_string).unwrap_or_default(),
+            state: status.legs.array(),
+            num_blocks: status.blocks,
+            block_size: self.block_size,
+            num_base_bdevs: slots.len(),
+            num_base_bdevs_operational: status.legs.in_sync(),
+            base_bdevs_list: bases.collect(),
+            processes: processes.collect(),
+            dirty_ranges,
+            counters: self.counters.counts(),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What an array does by itself: rebuilds, repairs, resyncs.
+//!
+//! Each runs as a task on a thread of the array's own, window by window, under a range lock for each. What it finds out
+//! about legs it tells control.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use spdk_safe::units::{Blocks, Lba};
+
+use super::array::Array;
+use super::control::Command;
+use super::copy::{Compared, Copier, CopyError};
+use super::lock::RangeLock;
+use super::snapshot::ALL;
+use super::state::{FaultReason, LegId};
+use crate::split::Extent;
+
+/// How often a resync is tried again, and how long it waits before.
+const TRIES: u32 = 5;
+const WAIT: Duration = Duration::from_millis(20);
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+
+pub(super) enum JobKind {
+    /// Fills a leg.
+    Rebuild,
+    /// Compares legs.
+    Scrub,
+}
+
+/// A job, as control, its task and those who look at it share it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) kind: JobKind,
+    /// The leg that is filled.
+    pub(super) leg: Option<LegId>,
+    pub(super) done: AtomicU64,
+    pub(super) is_paused: AtomicBool,
+    pub(super) is_aborted: AtomicBool,
+}
+
+pub(super) type JobStatus = Arc<Job>;
+
+impl Job {
+    pub(super) fn new(kind: JobKind, leg: Option<LegId>) -> Arc<Self> {
+        Arc::new(Self {
+            kind,
+            leg,
+            done: AtomicU64::new(0),
+            is_paused: AtomicBool::new(false),
+            is_aborted: AtomicBool::new(false),
+        })
+    }
+
+    /// Waits while the job is paused. False if it is to end.
+    async fn goes_on(&self, array: &Array) -> bool {
+        loop {
+            if self.is_aborted.load(Ordering::Relaxed) || array.status().is_ending {
+                return false;
+            }
+            if !self.is_paused.load(Ordering::Relaxed) {
+                return true;
+            }
+            spdk_exec::sleep(WAIT).await;
+        }
+    }
+}
+
+/// Blocks of a window.
+fn window(array: &Array) -> u64 {
+    let bytes = array.status().options.window.0;
+    (bytes / u64::from(array.block_size)).max(1)
+}
+
+/// Fills a leg from its beginning to its end.
+pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
+    let mut copier = Copier::new(&array);
+    let failed = loop {
+        if !job.goes_on(&array).await {
+            break Some(FaultReason::Asked);
+        }
+        let snapshot = array.published.get();
+        let Some(target) = snapshot.legs.iter().find(|known| known.id == leg) else {
+            return;
+        };
+        let (front, total) = (target.front, array.status().blocks.0);
+        if front >= total {
+            if copier.flush(target, Blocks(total)).await.is_err() {
+                break Some(FaultReason::Rebuild);
+            }
+            // It may have grown meanwhile: then there is more to do.
+            match array.ask(|done| Command::Rebuilt { leg, done }).await {
+                Some(true) | None => return,
+                Some(false) => continue,
+            }
+        }
+        let blocks = Blocks(window(&array).min(total - front));
+        let Ok(extent) = Extent::new(Lba(front), blocks) else {
+            break Some(FaultReason::Rebuild);
+        };
+        let lock = RangeLock::take(&array, extent).await;
+        let sources = in_sync(&array);
+        let copied = copier.copy(extent, &sources, &[leg]).await;
+        match copied {
+            Ok(()) => {
+                let end = front + blocks.0;
+                lock.release(|snapshot| {
+                    let target = snapshot.legs.iter_mut().find(|known| known.id == leg);
+                    if let Some(target) = target {
+                        target.front = end;
+                    }
+                })
+                .await;
+                let _ = array.status().legs.filled_to(leg, Lba(end));
+                job.done.store(end, Ordering::Relaxed);
+            }
+            Err(CopyError::NoMemory(_)) => {
+                lock.release(|_| ()).await;
+                spdk_exec::sleep(WAIT).await;
+            }
+            Err(CopyError::Targets(bad)) => {
+                lock.release(|_| ()).await;
+                break bad.first().map(|(_, reason)| *reason);
+            }
+            Err(CopyError::Source(_) | CopyError::Refused(_)) => {
+                lock.release(|_| ()).await;
+                break Some(FaultReason::Rebuild);
+            }
+        }
+    };
+    array
+        .fault(vec![leg], failed.unwrap_or(FaultReason::Rebuild))
+        .await;
+}
+
+/// The legs that have all data.
+fn in_sync(array: &Array) -> Vec<LegId> {
+    let snapshot = array.published.get();
+    let legs = snapshot.legs.iter().filter(|leg| leg.is_in_sync());
+    legs.map(|leg| leg.id).collect()
+}
+
+/// Writes what a leg could not read to it again, from the others.
+pub(super) async fn repair(array: Arc<Array>, leg: LegId, extent: Extent) {
+    let mut copier = Copier::new(&array);
+    let lock = RangeLock::take(&array, extent).await;
+    let mut sources = in_sync(&array);
+    sources.retain(|source| *source != leg);
+    let has_it = array
+        .published
+        .get()
+        .legs
+        .iter()
+        .any(|known| known.id == leg);
+    let copied = match has_it {
+        true => copier.copy(extent, &sources, &[leg]).await,
+        false => Ok(()),
+    };
+    lock.release(|_| ()).await;
+    match copied {
+        Ok(()) => array.counters.repaired.add(1),
+        Err(CopyError::Targets(_)) => {
+            array.counters.not_repaired.add(1);
+            array.fault(vec![leg], FaultReason::Io).await;
+        }
+        Err(_) => array.counters.not_repaired.add(1),
+    }
+    array.status().repairs -= 1;
+}
+
+/// Makes legs equal in a dirty range: from the leg that all threads read to the others.
+pub(super) async fn resync(array: Arc<Array>, extent: Extent) {
+    let mut copier = Copier::new(&array);
+    let (mut at, mut left, mut tries) = (extent.lba().0, extent.blocks().0, 0);
+    while left != 0 {
+        let blocks = left.min(window(&array));
+        let Ok(part) = Extent::new(Lba(at), Blocks(blocks)) else {
+            return;
+        };
+        // What is written to it later than this is the same on all legs.
+        let lock = RangeLock::take(&array, part).await;
+        let copied = resync_locked(&array, &mut copier, part).await;
+        lock.release(|_| ()).await;
+        match copied {
+            Ok(()) => (at, left) = (at + blocks, left - blocks),
+            // It stays dirty: all threads go on reading it from one leg.
+            Err(_) if tries == TRIES || array.status().is_ending => return,
+            Err(error) => {
+                tries += 1;
+                if let CopyError::Targets(bad) = error {
+                    for (leg, reason) in bad {
+                        array.fault(vec![leg], reason).await;
+                    }
+                }
+                spdk_exec::sleep(WAIT).await;
+            }
+        }
+    }
+    array.published.update(|snapshot| {
+        if let Some(at) = snapshot.dirty.iter().position(|dirty| *dirty == extent) {
+            snapshot.dirty.swap_remove(at);
+        }
+    });
+    array.pass().await;
+    array.counters.resynced.add(1);
+}
+
+async fn resync_locked(array: &Array, copier: &mut Copier, part: Extent) -> Result<(), CopyError> {
+    let snapshot = array.published.get();
+    let Some(pinned) = snapshot.legs.iter().find(|leg| leg.is_in_sync()) else {
+        return Ok(());
+    };
+    // One that is being filled has what lies below its front.
+    let others = snapshot.legs.iter().filter(|leg| leg.id != pinned.id);
+    let others: Vec<_> = others
+        .filter(|leg| leg.front == ALL || part.lba().0 < leg.front)
+        .map(|leg| leg.id)
+        .collect();
+    copier.copy(part, &[pinned.id], &others).await
+}
+
+/// Compares legs, and makes them equal if asked.
+pub(super) async fn scrub(array: Arc<Array>, job: Arc<Job>, repair: bool) {
+    let mut copier = Copier::new(&array);
+    let mut at = 0;
+    loop {
+        let total = array.status().blocks.0;
+        if at >= total || !job.goes_on(&array).await {
+            return;
+        }
+        let blocks = Blocks(window(&array).min(total - at));
+        let Ok(part) = Extent::new(Lba(at), blocks) else {
+            return;
+        };
+        let lock = RangeLock::take(&array, part).await;
+        let scrubbed = copier.compare(part, repair).await;
+        lock.release(|_| ()).await;
+        match scrubbed {
+            Ok(Compared { differing, bad }) => {
+                array.counters.mismatches.add(differing);
+                for (leg, reason) in bad {
+                    array.fault(vec![leg], reason).await;
+                }
+                at += blocks.0;
+                job.done.store(at, Ordering::Relaxed);
+            }
+            Err(_) => spdk_exec::sleep(WAIT).await,
+        }
+    }
+}

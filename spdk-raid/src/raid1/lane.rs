@@ -1,0 +1,296 @@
+//! An array on one SPDK thread.
+//!
+//! ```text
+//!                  request ──► View (counted) ──► leg's channels
+//!                                ▲
+//!   Lane.now ────────────────────┘
+//!      │ refresh                      older Views live as long as requests that began with them:
+//!      ▼                              View 1 ──next──► View 2 ──next──► View 3 = now
+//!   View of the next snapshot
+//! ```
+//!
+//! A request keeps the [`View`] that it began with, whatever is published meanwhile. A view that was replaced keeps the
+//! next one: so *a view is dropped when neither its requests nor older ones are under way*. That is how a range lock
+//! learns that all writes which began before it have ended, at no cost to them: the view that the lock replaced holds the
+//! lock's `before`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::error::Error;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+use spdk_safe::bdev::IoChannel;
+use spdk_safe::error::ChannelError;
+use spdk_safe::io_device::{DeviceChannel, IoDevice};
+use spdk_safe::module::{Request, RequestStatus};
+use spdk_safe::prelude::ReadWrite;
+use spdk_safe::units::{Blocks, Lba};
+
+use super::array::Array;
+use super::options::ReadPolicy;
+use super::snapshot::{ALL, Snapshot};
+use super::state::LegId;
+use crate::split::Extent;
+
+/// What makes a [`Lane`] for each thread, and visits them.
+pub(super) struct Lanes(pub(super) Arc<Array>);
+
+impl IoDevice for Lanes {
+    type Channel = Lane;
+
+    fn create_channel(&self) -> Result<Lane, Box<dyn Error + Send + Sync>> {
+        let view = View::new(Arc::clone(&self.0), self.0.published.get(), None)?;
+        Ok(Lane {
+            now: RefCell::new(Rc::new(view)),
+            parked: RefCell::default(),
+        })
+    }
+}
+
+/// A lane, and what keeps it: the state of our block device on a thread.
+pub(super) struct Channel {
+    pub(super) lane: Rc<Lane>,
+    _hold: DeviceChannel<Lanes>,
+}
+
+impl Channel {
+    pub(super) fn new(array: &Array) -> Result<Self, ChannelError> {
+        let device = |error: &dyn Error| ChannelError::Device(error.to_string());
+        let lanes = array.lanes.get().ok_or_else(|| ChannelError::Removed {
+            name: array.name.clone(),
+        })?;
+        let hold = lanes.channel().map_err(|error| device(&error))?;
+        let lane = hold.context().map_err(|error| device(&error))?;
+        // Only now a pass would find it, so what was published meanwhile is looked at here.
+        lane.refresh();
+        Ok(Self { lane, _hold: hold })
+    }
+}
+
+/// An array on one SPDK thread.
+pub(super) struct Lane {
+    now: RefCell<Rc<View>>,
+    /// Requests that would change a locked range.
+    parked: RefCell<VecDeque<Request>>,
+}
+
+impl Lane {
+    #[inline]
+    pub(super) fn view(&self) -> Rc<View> {
+        Rc::clone(&self.now.borrow())
+    }
+
+    /// Looks at what is published now, and submits what it had parked.
+    pub(super) fn refresh(&self) {
+        let old = self.view();
+        let snapshot = old.array.published.get();
+        if snapshot.version != old.snapshot.version {
+            // A leg that gives no channel is left out, so this does not fail.
+            let Ok(next) = View::new(Arc::clone(&old.array), snapshot, Some(&old)) else {
+                return;
+            };
+            let next = Rc::new(next);
+            old.replaced_by(&next);
+            let last = self.now.replace(next);
+            drop(last);
+        }
+        // Perhaps the last one: it lets go of channels.
+        drop(old);
+        let parked = std::mem::take(&mut *self.parked.borrow_mut());
+        for request in parked {
+            super::data_path::submit(self, request);
+        }
+    }
+
+    /// Keeps a request until a lock is gone.
+    #[cold]
+    pub(super) fn park(&self, request: Request) {
+        self.view().array.counters.parked.add(1);
+        self.parked.borrow_mut().push_back(request);
+    }
+
+    /// How many requests are parked.
+    pub(super) fn parked(&self) -> usize {
+        self.parked.borrow().len()
+    }
+
+    /// A RESET has come: what is parked ends as aborted, and so may what is under way.
+    pub(super) fn reset(&self) {
+        let old = self.view();
+        old.reset.set(true);
+        // What begins now is not meant.
+        let snapshot = Arc::clone(&old.snapshot);
+        if let Ok(next) = View::new(Arc::clone(&old.array), snapshot, Some(&old)) {
+            let next = Rc::new(next);
+            old.replaced_by(&next);
+            let last = self.now.replace(next);
+            drop(last);
+        }
+        drop(old);
+        let parked = std::mem::take(&mut *self.parked.borrow_mut());
+        for request in parked {
+            request.complete(RequestStatus::Aborted);
+        }
+    }
+}
+
+/// A snapshot, with this thread's channels to its legs.
+pub(super) struct View {
+    pub(super) array: Arc<Array>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) legs: Vec<Entry>,
+    /// All legs are in sync and reached, nothing is locked, nothing dirty.
+    pub(super) is_plain: bool,
+    /// The leg whose turn is next.
+    turn: Cell<usize>,
+    /// A RESET came while it was the last one, or before.
+    reset: Cell<bool>,
+    /// Once it was replaced: by whom, and the locks that came then.
+    next: RefCell<Option<Rc<View>>>,
+    before: RefCell<Vec<Arc<oneshot::Sender<Infallible>>>>,
+}
+
+/// A leg, as it is in a view.
+pub(super) struct Entry {
+    pub(super) id: LegId,
+    /// `None` if the thread got no channel to it.
+    pub(super) here: Option<Rc<Here>>,
+    pub(super) offset: u64,
+    pub(super) front: u64,
+}
+
+/// A leg on this thread, for as long as it is one.
+pub(super) struct Here {
+    pub(super) channel: IoChannel<ReadWrite>,
+    /// Blocks that are being read.
+    pub(super) reading: Cell<u64>,
+}
+
+impl View {
+    fn new(
+        array: Arc<Array>,
+        snapshot: Arc<Snapshot>,
+        old: Option<&Self>,
+    ) -> Result<Self, ChannelError> {
+        let mut legs = Vec::with_capacity(snapshot.legs.len());
+        for leg in &snapshot.legs {
+            let known = old.and_then(|old| old.legs.iter().find(|known| known.id == leg.id));
+            let here = match (known, leg.desc.channel_below()) {
+                (Some(known), _) => known.here.clone(),
+                (None, Ok(channel)) => Some(Rc::new(Here {
+                    channel,
+                    reading: Cell::new(0),
+                })),
+                // It goes, or this thread is not told yet that it is gone.
+                (None, Err(ChannelError::Removed { .. })) => None,
+                (None, Err(error)) if old.is_none() => return Err(error),
+                (None, Err(_)) => None,
+            };
+            legs.push(Entry {
+                id: leg.id,
+                here,
+                offset: leg.offset,
+                front: leg.front,
+            });
+        }
+        let is_whole = |leg: &Entry| leg.front == ALL && leg.here.is_some();
+        Ok(Self {
+            is_plain: legs.iter().all(is_whole)
+                && snapshot.locks.is_empty()
+                && snapshot.dirty.is_empty(),
+            array,
+            snapshot,
+            legs,
+            turn: Cell::new(old.map_or(0, |old| old.turn.get())),
+            reset: Cell::new(false),
+            next: RefCell::new(None),
+            before: RefCell::default(),
+        })
+    }
+
+    /// The next view has come.
+    fn replaced_by(&self, next: &Rc<Self>) {
+        let version = self.snapshot.version;
+        let locks = next.snapshot.locks.iter();
+        let before = locks
+            .filter(|lock| lock.since > version)
+            .filter_map(|lock| lock.before.upgrade());
+        self.before.borrow_mut().extend(before);
+        *self.next.borrow_mut() = Some(Rc::clone(next));
+    }
+
+    /// Whether a RESET came after requests of this view began.
+    pub(super) fn is_reset(&self) -> bool {
+        let next = self.next.borrow().clone();
+        self.reset.get() || next.is_some_and(|next| next.is_reset())
+    }
+
+    /// Whether I/O to a leg waits for memory on this thread.
+    pub(super) fn waits_for_memory(&self) -> bool {
+        let mut here = self.legs.iter().filter_map(|leg| leg.here.as_ref());
+        here.any(|here| here.channel.waits_for_memory())
+    }
+
+    /// Whether a request may not change `extent` now.
+    #[cold]
+    pub(super) fn is_locked(&self, extent: Extent) -> bool {
+        let mut locks = self.snapshot.locks.iter();
+        locks.any(|lock| lock.extent.overlaps(extent))
+    }
+
+    /// The place in the list of the leg that reads a range, but none of `not`.
+    #[inline]
+    pub(super) fn choose(&self, lba: Lba, blocks: Blocks, not: u32) -> Option<usize> {
+        if self.is_plain && not == 0 {
+            return self.choose_of(self.legs.len(), |_| true);
+        }
+        self.choose_carefully(lba, blocks, not)
+    }
+
+    #[cold]
+    fn choose_carefully(&self, lba: Lba, blocks: Blocks, not: u32) -> Option<usize> {
+        let end = lba.0.saturating_add(blocks.0);
+        let may = |at: usize| {
+            let leg = &self.legs[at];
+            not & (1 << at) == 0 && leg.here.is_some() && end <= leg.front
+        };
+        let extent = Extent::new(lba, blocks).ok();
+        let is_dirty = extent.is_some_and(|extent| {
+            let mut dirty = self.snapshot.dirty.iter();
+            dirty.any(|dirty| dirty.overlaps(extent))
+        });
+        if is_dirty {
+            return (0..self.legs.len()).find(|&at| may(at) && self.legs[at].front == ALL);
+        }
+        self.choose_of(self.legs.len(), may)
+    }
+
+    #[inline]
+    fn choose_of(&self, count: usize, may: impl Fn(usize) -> bool) -> Option<usize> {
+        match self.snapshot.policy {
+            ReadPolicy::LeastLoaded => {
+                let load = |at: usize| {
+                    let here = self.legs[at].here.as_ref();
+                    here.map_or(u64::MAX, |here| here.reading.get())
+                };
+                let mut best: Option<(usize, u64)> = None;
+                for at in 0..count {
+                    let load = load(at);
+                    if best.is_none_or(|(_, least)| load < least) && may(at) {
+                        best = Some((at, load));
+                    }
+                }
+                best.map(|(at, _)| at)
+            }
+            ReadPolicy::RoundRobin => {
+                let first = self.turn.get() % count.max(1);
+                self.turn.set(first + 1);
+                (first..count).chain(0..first).find(|&at| may(at))
+            }
+            ReadPolicy::Primary => (0..count).find(|&at| may(at)),
+        }
+    }
+}
