@@ -158,6 +158,7 @@ impl Legs {
     }
 
     /// A base is called by its own name, not by the one that found it.
+    #[cfg(feature = "spdk")]
     pub(super) fn rename(&mut self, at: usize, name: String) {
         self.slots[at].name = Some(name);
     }
