@@ -16,24 +16,60 @@ use crate::pc::PackageDirs;
 pub(crate) struct Subsystem {
     /// The Cargo feature.
     pub(crate) feature: &'static str,
-    /// The package whose archive, with all that it requires, the feature links.
-    package: &'static str,
+    /// The packages whose archives, with all that they require, the feature links.
+    packages: &'static [&'static str],
+    /// What to do about an SPDK that lacks the first of them.
+    remedy: &'static str,
 }
 
 /// One row per feature of `spdk-sys`.
 pub(crate) const SUBSYSTEMS: &[Subsystem] = &[
-    subsystem("bdev-malloc", "spdk_bdev_malloc"),
-    subsystem("bdev-error", "spdk_bdev_error"),
-    subsystem("bdev-delay", "spdk_bdev_delay"),
-    subsystem("bdev-null", "spdk_bdev_null"),
-    subsystem("bdev-passthru", "spdk_bdev_passthru"),
-    subsystem("bdev-raid", "spdk_bdev_raid"),
-    subsystem("bdev-aio", "spdk_bdev_aio"),
-    subsystem("bdev-lvol", "spdk_bdev_lvol"),
+    bdev("bdev-malloc", &["spdk_bdev_malloc"]),
+    bdev("bdev-error", &["spdk_bdev_error"]),
+    bdev("bdev-delay", &["spdk_bdev_delay"]),
+    bdev("bdev-null", &["spdk_bdev_null"]),
+    bdev("bdev-passthru", &["spdk_bdev_passthru"]),
+    bdev("bdev-raid", &["spdk_bdev_raid"]),
+    bdev("bdev-aio", &["spdk_bdev_aio"]),
+    bdev("bdev-lvol", &["spdk_bdev_lvol"]),
+    // Sockets come with implementations of their own, of which `spdk_event_sock` names none.
+    Subsystem {
+        feature: "bdev-nvme",
+        packages: &["spdk_bdev_nvme", "spdk_event_sock", "spdk_sock_posix"],
+        remedy: LEFT_OUT,
+    },
+    Subsystem {
+        feature: "nvmf",
+        packages: &["spdk_event_nvmf", "spdk_sock_posix"],
+        remedy: LEFT_OUT,
+    },
+    Subsystem {
+        feature: "iscsi",
+        packages: &["spdk_event_iscsi", "spdk_sock_posix"],
+        remedy: LEFT_OUT,
+    },
+    Subsystem {
+        feature: "nbd",
+        packages: &["spdk_event_nbd"],
+        remedy: LEFT_OUT,
+    },
+    Subsystem {
+        feature: "ublk",
+        packages: &["spdk_event_ublk"],
+        remedy: "SPDK 22.09 and newer have it if they were configured with `--with-ublk`, which takes Linux and \
+                 liburing. Name such an SPDK in SPDK_DIR, or leave the feature out.",
+    },
 ];
 
-const fn subsystem(feature: &'static str, package: &'static str) -> Subsystem {
-    Subsystem { feature, package }
+const LEFT_OUT: &str = "Every SPDK can be built with it; the one of `cargo xtask spdk` is built without. Name another \
+                        SPDK in SPDK_DIR, or leave the feature out.";
+
+const fn bdev(feature: &'static str, packages: &'static [&'static str]) -> Subsystem {
+    Subsystem {
+        feature,
+        packages,
+        remedy: "Was SPDK configured without it? Configure it in, or leave the feature out.",
+    }
 }
 
 /// What every program gets: the app framework with its bdev subsystem, and the DPDK environment.
@@ -79,7 +115,9 @@ pub(crate) fn plan(spdk: &Spdk, features: &[&str]) -> Result<Plan, Box<dyn Error
     }
     for subsystem in SUBSYSTEMS {
         if features.contains(&subsystem.feature) {
-            walk.visit(subsystem.package, Some(subsystem.feature))?;
+            for package in subsystem.packages {
+                walk.visit(package, Some(subsystem))?;
+            }
         }
     }
     // Listed by SPDK for all of its libraries together, not for each.
@@ -108,7 +146,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn visit(&mut self, name: &str, feature: Option<&str>) -> Result<(), Box<dyn Error>> {
+    fn visit(&mut self, name: &str, asked: Option<&Subsystem>) -> Result<(), Box<dyn Error>> {
         if is_aggregate(name) || !self.seen.insert(name.to_owned()) {
             return Ok(());
         }
@@ -119,13 +157,15 @@ impl<'a> Walk<'a> {
                 .iter()
                 .map(|dir| dir.display().to_string())
                 .collect();
-            let needed_by = feature.map_or_else(
-                || "every program needs it".to_owned(),
-                |f| format!("the feature `{f}` needs it"),
-            );
+            let (needed_by, remedy) = match asked {
+                None => (
+                    "every program needs it".to_owned(),
+                    "Was the whole of SPDK built and installed?",
+                ),
+                Some(it) => (format!("the feature `{}` needs it", it.feature), it.remedy),
+            };
             return Err(format!(
-                "SPDK {} has no {name}.pc in {} ({needed_by}).\n\
-                 Was SPDK configured without it? Configure it in, or leave the feature out.",
+                "SPDK {} has no {name}.pc in {} ({needed_by}).\n{remedy}",
                 self.spdk.version,
                 dirs.join(", ")
             )
@@ -133,7 +173,7 @@ impl<'a> Walk<'a> {
         };
         self.add_words(&package.libs);
         for required in &package.requires {
-            self.visit(required, feature)?;
+            self.visit(required, asked)?;
         }
         Ok(())
     }

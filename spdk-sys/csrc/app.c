@@ -55,6 +55,7 @@ spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, vo
 	app.print_level = (enum spdk_log_level)opts->log_level;
 	app.no_pci = opts->no_pci;
 	app.shutdown_cb = opts->shutdown_cb;
+	app.delay_subsystem_init = opts->wait_for_rpc;
 	app.log = spdk_shim_log_callback();
 	app.enable_coredump = false;
 	/* Tracing locks its shared memory, which fails for an ordinary user (spdk-2007-delta). */

@@ -17,6 +17,7 @@ struct spdk_shim_app_opts {
 	bool no_huge;
 	bool no_pci;
 	bool share_cores;		/* no lock files for the cores; 24.09 and newer (23.01 to 24.05 always lock) */
+	bool wait_for_rpc;		/* subsystems start with the RPC framework_start_init */
 	bool interrupt_mode;		/* 21.01 and newer, else -ENOTSUP */
 	uint64_t msg_mempool_size;	/* 0: SPDK's default; ignored where SPDK has no such option */
 	void (*shutdown_cb)(void);

@@ -31,6 +31,30 @@ void spdk_subsystem_init_next(int rc);
 void spdk_subsystem_fini_next(void);
 #endif
 
+static bool g_began;
+
+static void
+begin(void)
+{
+	g_began = true;
+	spdk_subsystem_init_next(0);
+}
+
+/* Before SPDK's own constructors: subsystems that stand on nothing are started in the order in which they were added. */
+__attribute__((constructor(101))) static void
+add_first(void)
+{
+	static struct spdk_subsystem first = { .name = "spdk_safe_start", .init = begin };
+
+	spdk_add_subsystem(&first);
+}
+
+bool
+spdk_shim_subsystems_began(void)
+{
+	return g_began;
+}
+
 static void (*g_init)(void);
 
 static void

@@ -12,4 +12,10 @@
 void spdk_shim_subsystem_add(void (*init)(void), void (*fini)(void));
 void spdk_shim_subsystem_fini_done(void);
 
+/*
+ * Whether the framework has begun to start its subsystems. An app that waits for framework_start_init has not, and can
+ * be stopped at once; in between it can't (spdk_subsystem_fini() takes down what is half up).
+ */
+bool spdk_shim_subsystems_began(void);
+
 #endif

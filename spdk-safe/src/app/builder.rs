@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Cores, OwnLoop, Spdk, config, root, subsystem};
+use super::{Cores, OwnLoop, Spdk, config, root, rpc_socket, subsystem};
 use crate::error::{AppError, Errno};
 use crate::log::{self, Line, LogLevel, Sink};
 use crate::module::BdevModule;
@@ -37,6 +37,7 @@ impl App {
             no_pci: false,
             share_cores: false,
             rpc_socket: None,
+            wait_for_rpc: false,
             config: Config::None,
             log_level: LogLevel::default(),
             log_sink: None,
@@ -101,6 +102,7 @@ pub struct Builder {
     no_pci: bool,
     share_cores: bool,
     rpc_socket: Option<PathBuf>,
+    wait_for_rpc: bool,
     config: Config,
     log_level: LogLevel,
     log_sink: Option<Sink>,
@@ -153,8 +155,19 @@ impl Builder {
     }
 
     /// Serves JSON-RPC on this Unix socket. Without it there is no RPC server.
+    ///
+    /// Only the user of the process may use the socket: its mode is 0600. SPDK itself leaves that to the umask, so that
+    /// of the process is 0077 while the app starts, also for what other threads create then.
     pub fn rpc_socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.rpc_socket = Some(path.into());
+        self
+    }
+
+    /// SPDK's subsystems, bdevs among them, start when the RPC `framework_start_init` says so, and so does main. Until
+    /// then the [`rpc_socket`](Self::rpc_socket), which this needs, serves the methods of the startup state. Together
+    /// with a configuration it needs SPDK 24.05.
+    pub fn wait_for_rpc(mut self) -> Self {
+        self.wait_for_rpc = true;
         self
     }
 
@@ -263,7 +276,7 @@ impl Builder {
             grace: self.grace,
             end: self.end_deadline,
         };
-        root::run(&prepared.opts(), times, main)
+        root::run(&prepared, times, main)
     }
 
     /// Starts SPDK without its reactors: the program polls it, on the calling OS thread, for as long as it has the loop.
@@ -299,6 +312,13 @@ impl Builder {
                 what: "RPC socket",
                 got: path.display().to_string(),
                 allowed: "none with a loop of your own; `run` has an RPC server",
+            });
+        }
+        if self.wait_for_rpc {
+            return Err(AppError::OutOfRange {
+                what: "waiting for RPC",
+                got: "on".into(),
+                allowed: "off with a loop of your own, which has no RPC server; `run` can wait",
             });
         }
         if self.interrupt_mode {
@@ -366,7 +386,21 @@ impl Builder {
                 )?)
             }
         };
-        let mut rpc_socket = self.rpc_socket.clone();
+        let asked = self.rpc_socket.as_deref();
+        let mut rpc_socket = asked.map(rpc_socket::checked).transpose()?;
+        if self.wait_for_rpc && rpc_socket.is_none() {
+            return Err(AppError::OutOfRange {
+                what: "waiting for RPC",
+                got: "on".into(),
+                allowed: "off without an RPC socket",
+            });
+        }
+        if self.wait_for_rpc && config.is_some() && spdk_sys::CONFIG_NEEDS_RPC_SOCKET {
+            return Err(AppError::NeedsVersion {
+                what: "waiting for RPC with a configuration",
+                needs: "24.05",
+            });
+        }
         if config.is_some() && rpc_socket.is_none() && spdk_sys::CONFIG_NEEDS_RPC_SOCKET {
             // Old versions load a configuration through their own RPC server: one in a private folder.
             rpc_socket = Some(scratch_folder(&mut scratch)?.join("rpc.sock"));
@@ -446,6 +480,7 @@ impl Builder {
             no_huge: self.no_huge,
             no_pci: self.no_pci,
             share_cores: self.share_cores,
+            wait_for_rpc: self.wait_for_rpc,
             interrupt_mode: self.interrupt_mode,
             messages: self.pools.map_or(0, |pools| pools.messages),
             _scratch: scratch,
@@ -470,6 +505,7 @@ pub(super) struct Prepared {
     no_huge: bool,
     no_pci: bool,
     share_cores: bool,
+    wait_for_rpc: bool,
     interrupt_mode: bool,
     messages: u64,
     _scratch: Option<tempfile::TempDir>,
@@ -484,6 +520,13 @@ impl Prepared {
             .map(|path| std::fs::read(std::ffi::OsStr::from_bytes(path.as_bytes())))
             .transpose()
             .map_err(AppError::Config)
+    }
+
+    /// Where JSON-RPC is served.
+    pub(super) fn rpc_socket(&self) -> Option<&Path> {
+        use std::os::unix::ffi::OsStrExt;
+        let path = self.rpc_socket.as_ref()?;
+        Some(Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())))
     }
 
     /// Pointers into `self`.
@@ -501,6 +544,7 @@ impl Prepared {
             no_huge: self.no_huge,
             no_pci: self.no_pci,
             share_cores: self.share_cores,
+            wait_for_rpc: self.wait_for_rpc,
             interrupt_mode: self.interrupt_mode,
             msg_mempool_size: self.messages,
             shutdown_cb: Some(root::shutdown_callback),

@@ -21,6 +21,7 @@ mod drain;
 mod exit;
 mod own_loop;
 mod root;
+mod rpc_socket;
 mod shutdown;
 mod signals;
 pub(crate) mod subsystem;

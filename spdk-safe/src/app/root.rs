@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use super::builder::Prepared;
 use super::drain::{Step, Steps};
+use super::rpc_socket::OwnerOnly;
 use super::{Spdk, shutdown, signals, subsystem};
 use crate::error::{AppError, Errno};
 use crate::thread::{Poller, PollerStatus, app_thread, table};
@@ -33,10 +35,11 @@ static ROOT: AtomicPtr<Root<'static>> = AtomicPtr::new(ptr::null_mut());
 
 /// Starts SPDK with `opts`, drives `main`, and returns when SPDK is down again.
 pub(super) fn run<T>(
-    opts: &spdk_sys::spdk_shim_app_opts,
+    prepared: &Prepared,
     times: Times,
     main: impl AsyncFnOnce(Spdk) -> T,
 ) -> Result<T, AppError> {
+    let opts = prepared.opts();
     table::set_messages(opts.msg_mempool_size);
     let output: Cell<Option<T>> = Cell::new(None);
     let future = async {
@@ -44,6 +47,7 @@ pub(super) fn run<T>(
     };
     let root = Root {
         times,
+        rpc_socket: Cell::new(prepared.rpc_socket().map(OwnerOnly::begin)),
         ..Root::new(Some(Box::pin(future)))
     };
     let this = (&raw const root).cast_mut();
@@ -51,12 +55,14 @@ pub(super) fn run<T>(
     signals::save();
     // SAFETY: no other app runs (`STARTED`). `opts` points to strings that live across the call, and `root` too:
     // the call returns when the reactors have stopped.
-    let rc = unsafe { spdk_sys::spdk_shim_app_start(opts, Some(start_callback), this.cast()) };
+    let rc = unsafe {
+        spdk_sys::spdk_shim_app_start(&raw const opts, Some(start_callback), this.cast())
+    };
     signals::restore();
     app_thread::close();
     ROOT.store(ptr::null_mut(), Ordering::Release);
     let (started, stopped) = (root.started.get(), root.stopped.get());
-    let panicked = root.panic.take();
+    let (panicked, socket) = (root.panic.take(), root.socket_error.take());
     // Normally done long ago; not so if SPDK stopped by itself.
     panic::contain("the destructor of main", || drop(root));
     if env::set_down() || !started {
@@ -67,6 +73,9 @@ pub(super) fn run<T>(
     }
     if let Some(payload) = panicked {
         resume_unwind(payload);
+    }
+    if let Some(error) = socket {
+        return Err(error);
     }
     match (output.into_inner(), module::take_failure()) {
         (Some(value), _) => Ok(value),
@@ -110,6 +119,10 @@ pub(super) struct Root<'a> {
     grace: RefCell<Option<Poller>>,
     /// SPDK ends by itself, and waits for us.
     spdk_waits: Cell<bool>,
+    /// Until SPDK has started: the socket that it is to make, for its owner only.
+    rpc_socket: Cell<Option<OwnerOnly>>,
+    /// Why it could not.
+    socket_error: Cell<Option<AppError>>,
 }
 
 /// What drives SPDK's threads.
@@ -149,6 +162,8 @@ impl<'a> Root<'a> {
             },
             grace: RefCell::new(None),
             spdk_waits: Cell::new(false),
+            rpc_socket: Cell::new(None),
+            socket_error: Cell::new(None),
         }
     }
 
@@ -192,6 +207,13 @@ impl<'a> Root<'a> {
     /// Asked to stop: main ends itself, if it listens, or is dropped.
     fn stop(&self) {
         signals::restore();
+        // SAFETY: reads a flag that the app thread, which is current, has written.
+        if !self.started.get() && !unsafe { spdk_sys::spdk_shim_subsystems_began() } {
+            // It waits for `framework_start_init`, and nothing is up.
+            self.stopped.set(true);
+            // SAFETY: the app runs, and this is its thread.
+            return unsafe { spdk_sys::spdk_app_stop(0) };
+        }
         if !self.started.get() {
             // SPDK is still starting, and its subsystems must not be torn down under it: `start` will see this.
             log::warn("the app is to stop; SPDK still starts, and has to do that first");
@@ -396,6 +418,11 @@ unsafe extern "C" fn start_callback(ctx: *mut c_void) {
     panic::contain("the start of the app", || {
         subsystem::open();
         root.started.set(true);
+        if let Some(Err(error)) = root.rpc_socket.take().map(OwnerOnly::end) {
+            // Old versions only log it, and go on.
+            root.socket_error.set(Some(error));
+            return root.stop_now();
+        }
         match root.stopped.get() || module::has_failed() {
             true => root.stop_now(),
             false => root.poll(),

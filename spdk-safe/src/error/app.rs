@@ -74,6 +74,15 @@ pub enum AppError {
         /// What is wrong.
         what: String,
     },
+    /// JSON-RPC can't be served on that Unix socket: somebody listens there, or its folder is not there or not writable.
+    /// Name another one.
+    #[error("could not serve JSON-RPC on {path:?}: {source}")]
+    RpcSocket {
+        /// The socket.
+        path: std::path::PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// An RPC can't be registered.
     #[error(transparent)]
     Rpc(#[from] RegisterError),
