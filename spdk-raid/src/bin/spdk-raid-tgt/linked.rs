@@ -14,7 +14,7 @@ pub(crate) fn with(app: Builder) -> Builder {
 pub(crate) fn bdevs() -> String {
     list(&[
         ("rust_raid1", true),
-        ("rust_ramdisk", true),
+        ("ramdisk", true),
         ("rust_passthru", true),
         ("malloc", true),
         ("aio", cfg!(feature = "bdev-aio")),

@@ -1,0 +1,35 @@
+//! `--wait-for-rpc`.
+
+use serde_json::{Value, json};
+
+use crate::process::{Target, alone, call, client, malloc, mode, socket};
+
+#[test]
+fn subsystems_start_when_rpc_says_so() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut target, line) = Target::start(&folder, &["--wait-for-rpc"]);
+    assert!(line.contains("framework_start_init"), "{line}");
+    let mut client = client(&folder);
+    assert_eq!(mode(&socket(&folder)) & 0o077, 0);
+    // A method of the startup state, and one of the other.
+    let opts = json!({"bdev_io_pool_size": 32768, "bdev_io_cache_size": 256});
+    call(&mut client, "bdev_set_options", opts);
+    let early = client.call::<_, Value>("bdev_get_bdevs", &());
+    assert!(early.is_err(), "{early:?}");
+
+    call(&mut client, "framework_start_init", json!(null));
+    assert!(target.line().contains("has started"));
+    malloc(&mut client, "disk0");
+    assert_eq!(mode(&socket(&folder)), 0o600);
+    target.end();
+}
+
+#[test]
+fn a_target_that_waits_can_be_ended() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let (target, _) = Target::start(&folder, &["--wait-for-rpc"]);
+    call(&mut client(&folder), "rpc_get_methods", json!(null));
+    target.end();
+}
