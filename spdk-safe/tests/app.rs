@@ -617,6 +617,9 @@ fn the_rpc_socket_answers() {
         let methods = app()
             .rpc_socket(&socket)
             .run(async |_spdk| {
+                use std::os::unix::fs::PermissionsExt;
+                let mode = socket.metadata().unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600, "others could use it");
                 let client = std::thread::spawn(move || {
                     let mut stream = UnixStream::connect(client_socket).unwrap();
                     stream

@@ -841,6 +841,7 @@ mod c_application {
                     no_huge: true,
                     no_pci: true,
                     share_cores: true,
+                    wait_for_rpc: false,
                     interrupt_mode: false,
                     msg_mempool_size: 0,
                     shutdown_cb: None,
