@@ -15,6 +15,13 @@ use tempfile::TempDir;
 /// More than any step takes, on a machine where others spin as well.
 const PATIENCE: Duration = Duration::from_secs(100);
 
+/// The pools of SPDK's iSCSI target are large.
+const MEMORY: &str = if cfg!(feature = "iscsi") {
+    "--mem-size=2G"
+} else {
+    "--mem-size=512"
+};
+
 /// One target at a time: each keeps a core busy.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -56,7 +63,7 @@ impl Target {
         let fixed = [
             "--no-huge",
             "--no-pci",
-            "--mem-size=512",
+            MEMORY,
             "--disable-cpumask-locks",
             "--silence-noticelog",
             "--rpc-socket",
@@ -155,6 +162,9 @@ impl Drop for Target {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("the target said:\n{}", self.stderr());
+        }
     }
 }
 
@@ -203,4 +213,18 @@ pub(crate) fn umask(id: u32) -> String {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("Umask:"));
     line.unwrap().to_owned()
+}
+
+/// A mirror of two malloc bdevs.
+#[track_caller]
+#[cfg_attr(
+    not(all(feature = "nvmf", feature = "bdev-nvme")),
+    expect(dead_code, reason = "for that feature alone")
+)]
+pub(crate) fn array(client: &mut Client, name: &str) {
+    for leg in ["leg0", "leg1"] {
+        malloc(client, leg);
+    }
+    let params = json!({"name": name, "base_bdev_name": "leg0"});
+    call(client, "bdev_rust_passthru_create", params);
 }
