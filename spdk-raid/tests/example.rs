@@ -19,6 +19,7 @@ fn example() -> PathBuf {
 
 fn run(args: &[&str]) -> (Output, String) {
     let output = Command::new(example())
+        .args(["--load-ms", "20"])
         .args(args)
         .stdin(Stdio::null())
         .output()
@@ -36,10 +37,36 @@ fn a_sound_mirror_is_verified() {
         4,
         "the mirror and three legs:\n{said}"
     );
-    assert!(
-        said.contains("verified: the mirror and every leg hold what was written"),
-        "{said}"
-    );
+    for words in [
+        "leg2 pulled out",
+        "I/Os, 0 failed, every read right",
+        "rebuilt under load",
+        "the legs are equal",
+        "verified: the mirror and every leg hold what was written",
+    ] {
+        assert!(said.contains(words), "{words:?} is missing:\n{said}");
+    }
+}
+
+#[test]
+fn the_picture_has_the_events_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("load.svg");
+    let (output, said) = run(&["--size", "4", "--plot", path.to_str().unwrap()]);
+    assert!(output.status.success(), "{said}");
+    let svg = std::fs::read_to_string(path).unwrap();
+    for words in [
+        "<svg",
+        "leg1 pulled out",
+        "rebuild begins",
+        "rebuilt",
+        "MiB/s",
+    ] {
+        assert!(svg.contains(words), "{words:?} is missing");
+    }
+    let (output, said) = run(&["--size", "4", "--plot", "/nowhere/load.svg"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("--plot /nowhere/load.svg"), "{said}");
 }
 
 #[test]

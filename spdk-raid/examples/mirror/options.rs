@@ -1,13 +1,15 @@
 //! The options, and what is wrong with bad ones.
 
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use spdk_raid::raid1::layout::MAX_BASES;
 use spdk_safe::units::{Blocks, Mib};
 
-/// Mirrors malloc bdevs and verifies every byte, through the mirror and on each leg.
+/// Mirrors malloc bdevs, pulls one out under load, replaces it, and verifies every byte.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "mirror")]
 struct Raw {
@@ -29,6 +31,15 @@ struct Raw {
     /// Size of one I/O, in KiB
     #[arg(long, value_name = "KIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     io_kib: u32,
+    /// How long the load runs before a leg is pulled out, before it is replaced, and at the end, in milliseconds each
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    load_ms: u64,
+    /// Rebuild bandwidth limit, in MiB a second; 0 is none
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    rebuild_mib: u64,
+    /// Draw throughput over time into an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Flip one byte of a leg before the legs are checked, to see the check fail: LEG:BYTE_OFFSET
     #[arg(long, value_name = "LEG:BYTE")]
     flip: Option<Flip>,
@@ -43,6 +54,9 @@ pub(crate) struct Options {
     pub(crate) legs: u32,
     pub(crate) block_size: u32,
     pub(crate) io_kib: u32,
+    pub(crate) load: Duration,
+    pub(crate) rebuild: Option<Mib>,
+    pub(crate) plot: Option<PathBuf>,
     pub(crate) flip: Option<Flip>,
 }
 
@@ -110,6 +124,9 @@ impl Options {
             legs: raw.legs,
             block_size: raw.block_size,
             io_kib: raw.io_kib,
+            load: Duration::from_millis(raw.load_ms),
+            rebuild: (raw.rebuild_mib != 0).then_some(Mib(raw.rebuild_mib)),
+            plot: raw.plot,
             flip: raw.flip,
         }
     }
@@ -124,9 +141,9 @@ impl Options {
         Blocks(u64::from(self.io_kib) * 1024 / u64::from(self.block_size))
     }
 
-    /// What SPDK needs: the legs, the buffers in flight, and its pools (about 250 MiB on SPDK 20.07).
+    /// What SPDK needs: the legs and a spare, the buffers in flight, and its pools (about 250 MiB on SPDK 20.07).
     pub(crate) fn memory(&self) -> Mib {
         let buffers = (u64::from(self.depth) * u64::from(self.io_kib)).div_ceil(1024);
-        Mib(u64::from(self.legs) * (self.size.0 + 2) + buffers + 320)
+        Mib(u64::from(self.legs + 1) * (self.size.0 + 2) + buffers + 320)
     }
 }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use spdk_safe::units::Blocks;
-
 /// What was done, and whether all of it was right.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -12,13 +10,13 @@ pub(crate) struct Report {
     rows: Vec<Row>,
 }
 
-/// One bdev, moved once.
+/// One step.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) bdev: String,
     pub(crate) step: &'static str,
-    pub(crate) blocks: Blocks,
-    pub(crate) block_size: u32,
+    /// How much was moved.
+    pub(crate) bytes: u64,
     pub(crate) elapsed: Duration,
     pub(crate) verdict: Verdict,
 }
@@ -32,6 +30,14 @@ pub(crate) enum Verdict {
     Verified,
     /// One is not.
     Differs(Difference),
+    /// Random reads and writes, so many; none failed, and all that was read was what had been written.
+    Served(u64),
+    /// So many of them failed, or read something else; the first in words.
+    Failed(u64, String),
+    /// The new leg was filled.
+    Filled,
+    /// So many blocks differ between the legs.
+    Mismatches(u64),
 }
 
 /// A byte that is not what was written.
@@ -55,19 +61,19 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// Whether nothing differs.
+    /// Whether nothing differs, and nothing failed.
     pub(crate) fn is_verified(&self) -> bool {
-        !self
-            .rows
-            .iter()
-            .any(|row| matches!(row.verdict, Verdict::Differs(_)))
+        self.rows.iter().all(|row| match row.verdict {
+            Verdict::Written | Verdict::Verified | Verdict::Served(_) | Verdict::Filled => true,
+            Verdict::Mismatches(blocks) => blocks == 0,
+            Verdict::Differs(_) | Verdict::Failed(..) => false,
+        })
     }
 }
 
 impl Row {
     fn mib_per_second(&self) -> f64 {
-        let bytes = self.blocks.0 as f64 * f64::from(self.block_size);
-        bytes / f64::from(1 << 20) / self.elapsed.as_secs_f64().max(f64::EPSILON)
+        self.bytes as f64 / f64::from(1 << 20) / self.elapsed.as_secs_f64().max(f64::EPSILON)
     }
 }
 
@@ -76,16 +82,16 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.title)?;
         writeln!(
             f,
-            "  {:<8} {:<8} {:>12} {:>10}   result",
-            "bdev", "step", "blocks", "MiB/s"
+            "  {:<8} {:<8} {:>10} {:>10}   result",
+            "bdev", "step", "MiB", "MiB/s"
         )?;
         for row in &self.rows {
             writeln!(
                 f,
-                "  {:<8} {:<8} {:>12} {:>10.0}   {}",
+                "  {:<8} {:<8} {:>10.0} {:>10.0}   {}",
                 row.bdev,
                 row.step,
-                row.blocks.0,
+                row.bytes as f64 / f64::from(1 << 20),
                 row.mib_per_second(),
                 row.verdict
             )?;
@@ -95,7 +101,10 @@ impl fmt::Display for Report {
                 f,
                 "\nverified: the mirror and every leg hold what was written"
             ),
-            false => write!(f, "\nNOT VERIFIED: a bdev does not hold what was written"),
+            false => write!(
+                f,
+                "\nNOT VERIFIED: I/O failed, or a bdev does not hold what was written"
+            ),
         }
     }
 }
@@ -105,6 +114,11 @@ impl fmt::Display for Verdict {
         match self {
             Self::Written => f.write_str("written"),
             Self::Verified => f.write_str("verified"),
+            Self::Served(ios) => write!(f, "{ios} I/Os, 0 failed, every read right"),
+            Self::Failed(ios, first) => write!(f, "{ios} I/Os FAILED; the first: {first}"),
+            Self::Filled => f.write_str("rebuilt under load"),
+            Self::Mismatches(0) => f.write_str("the legs are equal"),
+            Self::Mismatches(blocks) => write!(f, "{blocks} blocks DIFFER between the legs"),
             Self::Differs(at) => write!(
                 f,
                 "DIFFERS at byte {}: {:#04x}, expected {:#04x}",

@@ -10,22 +10,24 @@ use spdk_safe::bdev::DescMode;
 use spdk_safe::prelude::*;
 
 use crate::options::Options;
-use crate::pattern::Pattern;
+use crate::pattern::Contents;
 use crate::report::Difference;
 
-/// Writes the pattern to all of `channel`'s bdev.
+/// Writes its contents to all of `channel`'s bdev.
 pub(crate) async fn write_all(
     channel: IoChannel<ReadWrite>,
-    pattern: Pattern,
+    contents: &Rc<Contents>,
     options: &Options,
 ) -> anyhow::Result<()> {
     let channel = Rc::new(channel);
     let name = channel.info().name.clone();
-    each_io(&name, "write", options, move |lba, blocks| {
-        let channel = Rc::clone(&channel);
+    let known = Rc::clone(contents);
+    each_io(&name, "write", contents, options, move |part| {
+        let (channel, contents) = (Rc::clone(&channel), Rc::clone(&known));
         async move {
+            let (lba, blocks) = contents.part(part);
             let mut buf = channel.alloc(blocks)?;
-            pattern.fill(lba, &mut buf);
+            contents.fill(part, &mut buf);
             let (result, _buf) = channel.write(lba, buf).await;
             Ok(result?)
         }
@@ -33,23 +35,26 @@ pub(crate) async fn write_all(
     .await
 }
 
-/// Reads all of `channel`'s bdev and compares it with the pattern. The first byte that differs, if one does.
+/// Reads all of `channel`'s bdev and compares it with what must be there. The first byte that differs, if one does.
 pub(crate) async fn verify_all<M: DescMode>(
     channel: IoChannel<M>,
-    pattern: Pattern,
+    contents: &Rc<Contents>,
     options: &Options,
 ) -> anyhow::Result<Option<Difference>> {
     let channel = Rc::new(channel);
     let (name, block_size) = (channel.info().name.clone(), channel.info().block_size);
     let first = Rc::new(RefCell::new(None::<Difference>));
     let found = Rc::clone(&first);
-    each_io(&name, "verify", options, move |lba, blocks| {
+    let known = Rc::clone(contents);
+    each_io(&name, "verify", contents, options, move |part| {
         let (channel, found) = (Rc::clone(&channel), Rc::clone(&found));
+        let contents = Rc::clone(&known);
         async move {
+            let (lba, blocks) = contents.part(part);
             let buf = channel.alloc(blocks)?;
             let (result, buf) = channel.read(lba, buf).await;
             result?;
-            if let Some((at, is, expected)) = pattern.first_difference(lba, &buf) {
+            if let Some((at, is, expected)) = contents.first_difference(part, &buf) {
                 let offset = lba.0 * u64::from(block_size) + at as u64;
                 let mut found = found.borrow_mut();
                 if found.as_ref().is_none_or(|have| offset < have.offset) {
@@ -83,26 +88,31 @@ pub(crate) async fn flip_byte(spdk: &Spdk, name: &str, offset: u64) -> anyhow::R
     Ok(())
 }
 
-/// Calls `io` for every part of the mirror's range, with `depth` of its futures running, and shows how far it is.
-async fn each_io<F, I>(bdev: &str, what: &str, options: &Options, io: F) -> anyhow::Result<()>
+/// Calls `io` for every part, with `depth` of its futures running, and shows how far it is.
+async fn each_io<F, I>(
+    bdev: &str,
+    what: &str,
+    contents: &Contents,
+    options: &Options,
+    io: F,
+) -> anyhow::Result<()>
 where
-    F: Fn(Lba, Blocks) -> I + 'static,
+    F: Fn(u64) -> I + 'static,
     I: Future<Output = anyhow::Result<()>> + 'static,
 {
     let executor = spdk_exec::spdk::attach()?;
-    let bar = progress_bar(bdev, what, options);
-    let (io, next) = (Rc::new(io), Rc::new(Cell::new(Lba(0))));
-    let (end, part) = (options.blocks(), options.io_blocks());
+    let end = contents.parts();
+    let bar = progress_bar(bdev, what, end);
+    let (io, next) = (Rc::new(io), Rc::new(Cell::new(0)));
     let workers: Vec<_> = (0..options.depth)
         .map(|_| {
             let (io, next, bar) = (Rc::clone(&io), Rc::clone(&next), bar.clone());
             executor.spawn(async move {
-                while next.get().0 < end.0 {
-                    let lba = next.get();
-                    let blocks = Blocks(part.0.min(end.0 - lba.0));
-                    next.set(Lba(lba.0 + blocks.0));
-                    io(lba, blocks).await.with_context(|| format!("at {lba}"))?;
-                    bar.inc(blocks.0);
+                while next.get() < end {
+                    let part = next.get();
+                    next.set(part + 1);
+                    io(part).await.with_context(|| format!("part {part}"))?;
+                    bar.inc(1);
                 }
                 anyhow::Ok(())
             })
@@ -115,11 +125,11 @@ where
     Ok(())
 }
 
-/// Counts blocks; drawn on a terminal only.
-fn progress_bar(bdev: &str, what: &str, options: &Options) -> ProgressBar {
+/// Counts parts; drawn on a terminal only.
+fn progress_bar(bdev: &str, what: &str, parts: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:<14} [{bar:40}] {percent:>3}% {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(options.blocks().0)
+    ProgressBar::new(parts)
         .with_style(style.progress_chars("=> "))
         .with_message(format!("{what} {bdev}"))
 }

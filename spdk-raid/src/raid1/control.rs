@@ -98,6 +98,8 @@ pub(super) struct Control {
     pub(super) descs: BTreeMap<LegId, BdevDesc<ReadWrite, Claimed>>,
     pub(super) bdev: Option<RegisteredBdev>,
     pub(super) lanes: RegisteredIoDevice<Lanes>,
+    /// The last state was kept.
+    is_recorded: bool,
     /// Runs jobs, while there are any.
     worker: Option<Thread>,
     jobs: usize,
@@ -121,6 +123,7 @@ impl Control {
             descs: BTreeMap::new(),
             bdev: None,
             lanes,
+            is_recorded: true,
             worker: None,
             jobs: 0,
             deleting: None,
@@ -211,9 +214,13 @@ impl Control {
             }
         }
         if left.is_empty() {
-            return all;
+            // What was not kept then is tried again: nobody is told that a leg is out before it is.
+            if !self.is_recorded {
+                self.record().await;
+            }
+            return all && self.is_recorded;
         }
-        let recorded = self.publish_legs().await;
+        self.publish_legs().await;
         for leg in left {
             self.close(leg, None);
         }
@@ -224,11 +231,11 @@ impl Control {
             );
             self.unregister();
         }
-        all && recorded
+        all && self.is_recorded
     }
 
     /// Publishes the legs as they are now: those that have left are gone from all threads when this is done.
-    async fn publish_legs(&mut self) -> bool {
+    async fn publish_legs(&mut self) {
         let legs = self.array.status().legs.clone();
         self.array.published.update(|snapshot| {
             snapshot.legs.retain(|leg| legs.slot_of(leg.id).is_some());
@@ -244,22 +251,20 @@ impl Control {
             }
         });
         self.array.pass().await;
-        self.record().await
+        self.record().await;
     }
 
-    async fn record(&self) -> bool {
+    async fn record(&mut self) {
         let record = Record {
             name: self.array.name.clone(),
             uuid: self.array.uuid.get().copied(),
             legs: self.array.status().legs.slots().to_vec(),
             version: self.array.published.get().version,
         };
-        match self.persistence.record(&record).await {
-            Ok(()) => true,
-            Err(error) => {
-                log::error!("{error}");
-                false
-            }
+        let recorded = self.persistence.record(&record).await;
+        self.is_recorded = recorded.is_ok();
+        if let Err(error) = recorded {
+            log::error!("{error}");
         }
     }
 
