@@ -20,7 +20,7 @@ pub fn contained_panics() -> u64 {
 }
 
 /// Runs `f`; a panic is logged as coming from `what`, counted, and turned into `None`.
-#[inline]
+#[inline(always)]
 pub(crate) fn contain<R>(what: &str, f: impl FnOnce() -> R) -> Option<R> {
     // What `f` left half-done is reachable only through handles that the caller marks as failed.
     match catch_unwind(AssertUnwindSafe(f)) {

@@ -71,6 +71,7 @@ const TYPES: &[&str] = &[
     "spdk_bdev_io_status",
     "spdk_bdev_io_type",
     "spdk_log_level",
+    "spdk_shim_at",
     "spdk_thread_poller_rc",
 ];
 

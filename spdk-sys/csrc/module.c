@@ -10,6 +10,14 @@ SIZE_IS(struct spdk_bdev_module, 152);
 SIZE_IS(struct spdk_bdev_fn_table, 104);
 /* Rust aligns what it puts there by hand, from this (spdk-2007-delta, "driver_ctx"). */
 _Static_assert(offsetof(struct spdk_bdev_io, driver_ctx) % 8 == 0, "driver_ctx is not even 8-byte aligned");
+/* What Rust takes the fields at SPDK_SHIM_AT_* for. */
+#define REQUEST_FIELD_IS(field, n) _Static_assert(sizeof(((struct spdk_bdev_io *)0)->field) == (n), #field)
+REQUEST_FIELD_IS(type, 1);
+REQUEST_FIELD_IS(u.bdev.iovs, 8);
+REQUEST_FIELD_IS(u.bdev.iovcnt, 4);
+REQUEST_FIELD_IS(u.bdev.md_buf, 8);
+REQUEST_FIELD_IS(u.bdev.offset_blocks, 8);
+REQUEST_FIELD_IS(u.bdev.num_blocks, 8);
 
 struct spdk_bdev *
 spdk_shim_bdev_alloc(const struct spdk_shim_bdev_desc *desc, struct spdk_shim_needs *needs)

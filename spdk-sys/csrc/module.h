@@ -67,6 +67,26 @@ struct spdk_shim_request {
 };
 void spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *out);
 
+/*
+ * Where the same stands in a request, for Rust to read a READ or WRITE without a call: on a null bdev that was 6 % of
+ * an I/O. The types of the fields are those of spdk_shim_request, but for `type`, a byte.
+ */
+enum spdk_shim_at {
+	SPDK_SHIM_AT_TYPE = offsetof(struct spdk_bdev_io, type),
+	SPDK_SHIM_AT_IOVS = offsetof(struct spdk_bdev_io, u.bdev.iovs),
+	SPDK_SHIM_AT_IOVCNT = offsetof(struct spdk_bdev_io, u.bdev.iovcnt),
+	SPDK_SHIM_AT_MD_BUF = offsetof(struct spdk_bdev_io, u.bdev.md_buf),
+	SPDK_SHIM_AT_OFFSET_BLOCKS = offsetof(struct spdk_bdev_io, u.bdev.offset_blocks),
+	SPDK_SHIM_AT_NUM_BLOCKS = offsetof(struct spdk_bdev_io, u.bdev.num_blocks),
+	SPDK_SHIM_AT_DRIVER_CTX = offsetof(struct spdk_bdev_io, driver_ctx),
+	/* Of a channel: its context. */
+#ifdef SPDK_IO_CHANNEL_STRUCT_SIZE
+	SPDK_SHIM_AT_CHANNEL_CTX = SPDK_IO_CHANNEL_STRUCT_SIZE,
+#else
+	SPDK_SHIM_AT_CHANNEL_CTX = sizeof(struct spdk_io_channel),
+#endif
+};
+
 /* What only some types have, beside the former; what this one does not is 0. */
 struct spdk_shim_request_more {
 	struct iovec *fused_iovs;	/* of a compare-and-write, what to write */

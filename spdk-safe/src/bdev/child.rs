@@ -69,10 +69,16 @@ impl<'a> Below<'a> {
     /// [`ThreadError`].
     #[inline]
     pub(crate) fn check(self, home: Home) -> Result<(), ThreadError> {
-        match self.core.home == home {
+        match self.core.home.is_same(home) {
             true => home.check(),
             false => Err(ThreadError::WrongThread),
         }
+    }
+
+    /// The same, for who does not say what is wrong.
+    #[inline(always)]
+    pub(crate) fn is_here(self, home: Home) -> bool {
+        self.core.home.is_same(home) && home.is_here()
     }
 
     /// How many blocks of the bdev the child is about; `None` if there is something about it that is not plain.
@@ -87,8 +93,7 @@ impl<'a> Below<'a> {
             Memory::Many(_, 33.., _) if SPLIT_HANGS => return None,
             Memory::Many(iovs, count, len) => {
                 // SAFETY: by the contract of `send` the array has as many entries.
-                let iovs = unsafe { crate::module::pieces(iovs, count as usize) };
-                let ored = iovs.iter().fold(0, |all, iov| all | iov.iov_base.addr());
+                let ored = ored(unsafe { crate::module::pieces(iovs, count as usize) });
                 match ored & (core.align - 1) {
                     0 => core.blocks_of(len)?,
                     _ => return None,
@@ -264,23 +269,29 @@ impl Sent {
     }
 }
 
+/// All addresses together, for a look at their alignment.
+#[inline(never)]
+fn ored(iovs: &[libc::iovec]) -> usize {
+    iovs.iter().fold(0, |all, iov| all | iov.iov_base.addr())
+}
+
 /// How a completed child ended.
 ///
 /// # Safety
 ///
 /// `bdev_io` is completed and not freed.
 #[cold]
-pub(crate) unsafe fn failure(bdev_io: *mut spdk_sys::spdk_bdev_io) -> IoError {
+pub(crate) unsafe fn failure(bdev_io: *mut spdk_sys::spdk_bdev_io) -> Box<IoError> {
     // SAFETY: by this function's contract.
     let status = unsafe { status_of(bdev_io) };
     // SAFETY: by this function's contract.
     let raw = unsafe { crate::module::read(bdev_io) };
-    IoError::Failed {
+    Box::new(IoError::Failed {
         io: crate::module::io_type(raw.type_).unwrap_or(IoType::Read),
         lba: Lba(raw.offset_blocks),
         blocks: Blocks(raw.num_blocks),
         status,
-    }
+    })
 }
 
 /// Of a child without memory.

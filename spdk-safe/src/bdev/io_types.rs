@@ -40,6 +40,17 @@ pub(super) const fn raw(io: IoType) -> u32 {
     }
 }
 
+/// The same by SPDK's number, of which 19 is the last.
+const BY_NUMBER: [Option<IoType>; 20] = {
+    let mut by_number = [None; 20];
+    let mut at = 0;
+    while at < ALL.len() {
+        by_number[raw(ALL[at]) as usize] = Some(ALL[at]);
+        at += 1;
+    }
+    by_number
+};
+
 /// A set of I/O types: what a bdev supports, itself or by emulation in SPDK's bdev layer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct IoTypes(u64);
@@ -51,8 +62,9 @@ impl IoTypes {
     }
 
     /// The type with SPDK's number `raw`; `None` for those that this crate has no name for.
+    #[inline]
     pub(crate) fn find(number: i32) -> Option<IoType> {
-        ALL.iter().copied().find(|io| raw(*io) as i32 == number)
+        BY_NUMBER.get(usize::try_from(number).ok()?).copied()?
     }
 
     /// Whether `io` is in it.

@@ -13,13 +13,13 @@ use std::marker::PhantomData;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
 
-use super::context::{CHILDREN, Handle, ROOM, RequestContext, Room};
+use super::context::{CHILDREN, Handle, ONLY, ROOM, RequestContext, Room};
 use super::data::RequestData;
 use super::status::RequestStatus;
 use crate::bdev::{Below, Child, Memory, NoMemory, failure};
 use crate::calls::{self, Call};
 use crate::error::IoError;
-use crate::inside;
+use crate::inside::{self, Inside};
 use crate::panic::contain;
 use crate::thread::{Bound, Home};
 use crate::units::Blocks;
@@ -117,7 +117,7 @@ impl RequestContext {
         let Part::Of { from, len } = part else {
             return Some(Memory::None);
         };
-        if !self.metadata.iov_base.is_null() {
+        if self.has_metadata() {
             return None;
         }
         if self.iovcnt == 1 {
@@ -192,21 +192,67 @@ where
     let at = put(request, done);
     // SAFETY: the request is in its own context, and not completed before its end is told.
     let context = unsafe { at.as_ref() };
-    let thread = below.check(context.home);
-    if let (Ok(()), Some(memory)) = (thread, context.memory(part, true)) {
-        // Set first: some errors complete inside the call (B-71).
-        context.children[0].set(MaybeUninit::new(below.begin()));
-        let done = forward_done_callback::<R, F>;
-        // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before `done`
-        // was called. That the descriptor is writable is in the types of the callers.
-        if unsafe { below.send(&child, memory, done, at.as_ptr().cast()) } {
-            return;
-        }
-        let sent = context.children[0].replace(MaybeUninit::uninit());
-        // SAFETY: put there above, and SPDK did not take it.
-        unsafe { sent.assume_init() }.ended();
+    let sent = below.is_here(context.home())
+        && match context.memory(part, true) {
+            // Apart, so that nothing of the others is in its way.
+            Some(memory @ Memory::One(..)) => send_only::<R, F>(at, below, &child, memory),
+            Some(memory) => send_only_other::<R, F>(at, below, child, memory),
+            None => false,
+        };
+    if !sent {
+        forward_long::<R, F>(at, below, child, part);
     }
-    forward_long::<R, F>(at, below, &child, part);
+}
+
+/// Sends the one child of a request on the straight path; false if that does not take it. On the request's thread.
+#[inline(always)]
+fn send_only<R: Parent, F>(
+    at: NonNull<RequestContext>,
+    below: Below<'_>,
+    child: &Child,
+    memory: Memory,
+) -> bool
+where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    // SAFETY: the request is in its own context, and not completed before its end is told.
+    let context = unsafe { at.as_ref() };
+    // Set first: some errors complete inside the call (B-71).
+    context.children[ONLY].set(MaybeUninit::new(below.begin()));
+    let done = forward_done_callback::<R, F>;
+    // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before `done`
+    // was called. That the descriptor is writable is in the types of the callers.
+    let is_sent = unsafe { below.send(child, memory, done, at.as_ptr().cast()) };
+    if !is_sent {
+        // SAFETY: put there above, and SPDK did not take it.
+        unsafe { unsend(context, ONLY) };
+    }
+    is_sent
+}
+
+#[inline(never)]
+fn send_only_other<R: Parent, F>(
+    at: NonNull<RequestContext>,
+    below: Below<'_>,
+    child: Child,
+    memory: Memory,
+) -> bool
+where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    send_only::<R, F>(at, below, &child, memory)
+}
+
+/// Takes back the child that was put under `index`.
+///
+/// # Safety
+///
+/// It was, and SPDK did not take it.
+#[cold]
+unsafe fn unsend(context: &RequestContext, index: usize) {
+    let sent = context.children[index].replace(MaybeUninit::uninit());
+    // SAFETY: by this function's contract.
+    unsafe { sent.assume_init() }.ended();
 }
 
 /// Aborts the child of the request whose context is at `victim`, if it was forwarded to the same channel without a slot.
@@ -218,17 +264,16 @@ where
     let at = put(request, done);
     // SAFETY: the request is in its own context, and not completed before its end is told.
     let context = unsafe { at.as_ref() };
-    let home = context.home;
+    let home = context.home();
     let started = below.check(home).map_err(IoError::from).and_then(|()| {
         // Set first: it may be told inside of the call.
-        context.children[0].set(MaybeUninit::new(below.begin()));
+        context.children[ONLY].set(MaybeUninit::new(below.begin()));
         let done = forward_done_callback::<R, F>;
         // SAFETY: on the channel's thread, begun; there is no memory, and an abort writes nothing.
         let sent = unsafe { below.send_abort(victim, done, at.as_ptr().cast()) };
         if sent.is_err() {
-            let begun = context.children[0].replace(MaybeUninit::uninit());
             // SAFETY: put there above, and SPDK did not take it.
-            unsafe { begun.assume_init() }.ended();
+            unsafe { unsend(context, ONLY) };
         }
         sent
     });
@@ -237,7 +282,7 @@ where
             home,
             Box::new(move || {
                 // SAFETY: nothing was sent, so nobody else tells of its end.
-                unsafe { forwarded::<R, F>(at, Err(error)) };
+                unsafe { forwarded::<R, F>(at, || Err(error)) };
             }),
         );
     }
@@ -247,16 +292,16 @@ where
 fn forward_long<R: Parent, F>(
     at: NonNull<RequestContext>,
     below: Below<'_>,
-    child: &Child,
+    child: Child,
     part: Part,
 ) where
     F: FnOnce(R, Result<(), IoError>) + 'static,
 {
     let done = move |result| {
         // SAFETY: the one child of the request has ended, once.
-        unsafe { forwarded::<R, F>(at, result) };
+        unsafe { forwarded::<R, F>(at, || result) };
     };
-    long(at, below, child, part, done);
+    long(at, below, &child, part, done);
 }
 
 /// The long way of a child; `done` is told of its end, later.
@@ -270,7 +315,7 @@ fn long(
 ) {
     // SAFETY: the request is not completed before the child has ended.
     let context = unsafe { at.as_ref() };
-    let home = context.home;
+    let home = context.home();
     let started = match (below.check(home), part) {
         (Err(error), _) => Err(error.into()),
         (Ok(()), Part::None) => below.start(child, NoMemory, move |result, _| done(result)),
@@ -299,23 +344,66 @@ unsafe extern "C" fn forward_done_callback<R: Parent, F>(
 ) where
     F: FnOnce(R, Result<(), IoError>) + 'static,
 {
-    let _inside = inside::enter();
+    let inside = inside::enter();
     // SAFETY: by this function's contract.
     let at = unsafe { NonNull::new_unchecked(arg.cast::<RequestContext>()) };
     // SAFETY: the request is not completed: it is in its context.
     let context = unsafe { at.as_ref() };
-    // SAFETY: by this function's contract.
-    let Some(result) = (unsafe { ended(bdev_io, success, context, 0) }) else {
-        return;
-    };
-    if success {
-        context.filled.set(true);
+    if !success {
+        // SAFETY: as this function.
+        return unsafe { forward_failed::<R, F>(bdev_io, at, &inside) };
     }
-    // SAFETY: its one child has ended.
-    unsafe { forwarded::<R, F>(at, result) };
+    // SAFETY: by this function's contract.
+    if unsafe { ended(bdev_io, true, context, ONLY, &inside) }.is_some() {
+        context.filled.set(true);
+        // SAFETY: its one child has ended.
+        unsafe { forwarded::<R, F>(at, || Ok(())) };
+    }
 }
 
-/// Takes a child that SPDK had back, with its result. `None` on a thread that was moved: all that is leaked.
+/// # Safety
+///
+/// As [`forward_done_callback`].
+#[cold]
+unsafe fn forward_failed<R: Parent, F>(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    at: NonNull<RequestContext>,
+    inside: &Inside,
+) where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    // SAFETY: the request is not completed: it is in its context.
+    let context = unsafe { at.as_ref() };
+    // SAFETY: by this function's contract.
+    if let Some(error) = unsafe { ended(bdev_io, false, context, ONLY, inside) } {
+        // SAFETY: its one child has ended.
+        unsafe { forwarded::<R, F>(at, || result_of(error)) };
+    }
+}
+
+/// Why a child failed, if it did: in a box, which is small.
+pub(super) type Failed = Option<Box<IoError>>;
+
+/// What a child is told to have ended with.
+#[inline(always)]
+pub(super) fn result_of(error: Failed) -> Result<(), IoError> {
+    match error {
+        None => Ok(()),
+        Some(error) => unboxed(error),
+    }
+}
+
+fn boxed(result: Result<(), IoError>) -> Failed {
+    result.err().map(Box::new)
+}
+
+#[cold]
+#[expect(clippy::boxed_local, reason = "out of the way")]
+fn unboxed(error: Box<IoError>) -> Result<(), IoError> {
+    Err(*error)
+}
+
+/// Takes a child that SPDK had back, with what was wrong. `None` on a thread that was moved: all that is leaked.
 ///
 /// # Safety
 ///
@@ -326,16 +414,17 @@ pub(super) unsafe fn ended(
     success: bool,
     context: &RequestContext,
     index: usize,
-) -> Option<Result<(), IoError>> {
-    if !context.home.is_this_os_thread() {
+    inside: &Inside,
+) -> Option<Failed> {
+    if !context.home().is_os_thread(inside.os_thread()) {
         // SAFETY: by this function's contract.
         unsafe { moved(bdev_io) };
         return None;
     }
-    let result = match success {
-        true => Ok(()),
+    let error = match success {
+        true => None,
         // SAFETY: completed and not freed.
-        false => Err(unsafe { failure(bdev_io) }),
+        false => Some(unsafe { failure(bdev_io) }),
     };
     let sent = context.children[index].replace(MaybeUninit::uninit());
     calls::count(Call::Free);
@@ -344,7 +433,7 @@ pub(super) unsafe fn ended(
     unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
     // SAFETY: put there when it was sent.
     unsafe { sent.assume_init() }.ended();
-    Some(result)
+    Some(error)
 }
 
 /// SPDK's scheduler has moved the thread: what belongs to the other OS thread must not be touched (design rule 2).
@@ -361,21 +450,23 @@ unsafe fn moved(bdev_io: *mut spdk_sys::spdk_bdev_io) {
     );
 }
 
-/// The one child has ended.
+/// The one child has ended, with `result`.
 ///
 /// # Safety
 ///
 /// `R` and `F` are in the context, and nobody else takes them.
 #[inline(always)]
-unsafe fn forwarded<R: Parent, F>(at: NonNull<RequestContext>, result: Result<(), IoError>)
-where
+unsafe fn forwarded<R: Parent, F>(
+    at: NonNull<RequestContext>,
+    result: impl FnOnce() -> Result<(), IoError>,
+) where
     F: FnOnce(R, Result<(), IoError>) + 'static,
 {
-    // SAFETY: by this function's contract.
-    let (request, done) = unsafe { take::<R, F>(at) };
     // A panic drops the request, which fails it.
     contain("what waited for the I/O below a request", || {
-        done(request, result)
+        // SAFETY: by this function's contract. In here, so that nothing is moved on its way.
+        let (request, done) = unsafe { take::<R, F>(at) };
+        done(request, result());
     });
 }
 
@@ -419,8 +510,8 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
         let context = self.context();
         context.pending.set(context.pending.get() + 1);
         let index = context.in_use.get().trailing_ones() as usize;
-        if let (Ok(()), Some(memory), true) = (
-            below.check(context.home),
+        if let (true, Some(memory), true) = (
+            below.is_here(context.home()),
             context.memory(part, false),
             index < CHILDREN,
         ) {
@@ -439,15 +530,14 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
             if unsafe { below.send(child, memory, done, arg) } {
                 return;
             }
-            let sent = context.children[index].replace(MaybeUninit::uninit());
             context.in_use.set(context.in_use.get() & !bit);
             // SAFETY: put there above, and SPDK did not take it.
-            unsafe { sent.assume_init() }.ended();
+            unsafe { unsend(context, index) };
         }
         let at = *self.at;
         long(at, below, child, part, move |result| {
             // SAFETY: the child counts in `pending` and has ended, once.
-            unsafe { child_ended::<R, S>(at, tag, result) };
+            unsafe { child_ended::<R, S>(at, tag, boxed(result)) };
         });
     }
 }
@@ -455,8 +545,8 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
 impl<R: Parent, S: Children<R>> Drop for ChildIos<R, S> {
     #[inline]
     fn drop(&mut self) {
-        let (at, home) = (*self.at, self.context().home);
-        if home.check().is_ok() {
+        let (at, home) = (*self.at, self.context().home());
+        if home.is_here() {
             // SAFETY: by the type invariant it counts, until now.
             return unsafe { release::<R, S>(at) };
         }
@@ -475,7 +565,7 @@ unsafe extern "C" fn child_done_callback<R: Parent, S: Children<R>>(
     arg: *mut c_void,
 ) {
     const MASK: usize = align_of::<RequestContext>() - 1;
-    let _inside = inside::enter();
+    let inside = inside::enter();
     let index = arg.addr() & MASK;
     let context = arg.map_addr(|at| at & !MASK).cast::<RequestContext>();
     // SAFETY: by this function's contract.
@@ -483,7 +573,7 @@ unsafe extern "C" fn child_done_callback<R: Parent, S: Children<R>>(
     // SAFETY: the request is not completed: it is in its context.
     let context = unsafe { at.as_ref() };
     // SAFETY: by this function's contract.
-    let Some(result) = (unsafe { ended(bdev_io, success, context, index) }) else {
+    let Some(error) = (unsafe { ended(bdev_io, success, context, index, &inside) }) else {
         return;
     };
     // SAFETY: written when it was sent.
@@ -494,7 +584,7 @@ unsafe extern "C" fn child_done_callback<R: Parent, S: Children<R>>(
         context.filled.set(true);
     }
     // SAFETY: the child counts in `pending` and has ended.
-    unsafe { child_ended::<R, S>(at, tag, result) };
+    unsafe { child_ended::<R, S>(at, tag, error) };
 }
 
 /// A child has ended.
@@ -506,14 +596,14 @@ unsafe extern "C" fn child_done_callback<R: Parent, S: Children<R>>(
 unsafe fn child_ended<R: Parent, S: Children<R>>(
     at: NonNull<RequestContext>,
     tag: u8,
-    result: Result<(), IoError>,
+    error: Failed,
 ) {
     // SAFETY: the child counts, so the request is in its context.
     let context = unsafe { at.as_ref() };
     if !context.faulted.get() {
         // SAFETY: by the invariant of `ChildIos`; only shared references are ever made.
         let waiting = unsafe { &*context.room.get().cast::<Waiting<R, S>>() };
-        let told = contain("Children::ended", || waiting.1.ended(tag, result));
+        let told = contain("Children::ended", || waiting.1.ended(tag, result_of(error)));
         if told.is_none() {
             context.faulted.set(true);
         }

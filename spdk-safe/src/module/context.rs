@@ -20,6 +20,7 @@ use super::view::DataView;
 use crate::bdev::Sent;
 use crate::log;
 use crate::thread::{Bound, Home};
+use crate::units::Blocks;
 
 /// Children of one request that SPDK can have at a time without a slot of their channel.
 pub(super) const CHILDREN: usize = 8;
@@ -32,19 +33,19 @@ pub(super) const ROOM: usize = 160;
 pub(super) struct Room(#[expect(dead_code, reason = "bytes")] [u8; ROOM]);
 
 /// See the module's page.
+///
+/// In the order of use, by lines of the cache: one I/O for the whole of a request touches the first and the third, where
+/// the last of `children` is; several touch the second too. At a depth of 64 these lines are what misses the first-level
+/// cache.
 #[repr(C, align(64))]
 pub(super) struct RequestContext {
     pub(super) io: NonNull<spdk_sys::spdk_bdev_io>,
-    pub(super) home: Home,
+    /// That of the request's channel, which SPDK keeps while a request of it is not completed.
+    pub(super) home: NonNull<Home>,
     pub(super) iovs: *mut libc::iovec,
-    /// Of a compare-and-write: what to write.
-    pub(super) fused: *mut libc::iovec,
-    /// Metadata in a buffer of its own; null if there is none.
-    pub(super) metadata: libc::iovec,
     /// Bytes of memory; of both, each.
     pub(super) len: u64,
     pub(super) iovcnt: u32,
-    pub(super) fused_count: u32,
     pub(super) block_size: u32,
     /// How many [`RequestData`](super::RequestData) there are.
     pub(super) shares: Cell<u32>,
@@ -54,20 +55,35 @@ pub(super) struct RequestContext {
     pub(super) in_use: Cell<u8>,
     /// A bit for each of them that reads all of the memory.
     pub(super) whole: Cell<u8>,
+    /// Somebody's code panicked: what waits is not asked any more.
+    pub(super) faulted: Cell<bool>,
+    has_metadata: Cell<bool>,
     /// The request fills its memory: a READ.
     pub(super) fills: bool,
     /// The memory has contents: always of a WRITE, of a READ once a read below has filled it.
     pub(super) filled: Cell<bool>,
-    /// Somebody's code panicked: what waits is not asked any more.
-    pub(super) faulted: Cell<bool>,
     /// Set when the device has ended the request.
     pub(super) ended: Cell<Option<RequestStatus>>,
+    pub(super) tags: [Cell<MaybeUninit<u8>>; CHILDREN],
     /// Not initialised where `in_use` has no bit.
     pub(super) children: [Cell<MaybeUninit<Sent>>; CHILDREN],
-    pub(super) tags: [Cell<MaybeUninit<u8>>; CHILDREN],
     /// Initialised while there are children.
     pub(super) room: UnsafeCell<MaybeUninit<Room>>,
+    /// In a buffer of its own; initialised if `has_metadata`.
+    metadata: Cell<MaybeUninit<libc::iovec>>,
+    /// Of a compare-and-write, which alone initialises it: what to write.
+    fused: Cell<MaybeUninit<(*mut libc::iovec, u32)>>,
 }
+
+/// The entry of `children` that a child which is the only one of its request has.
+pub(super) const ONLY: usize = CHILDREN - 1;
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(RequestContext, tags) == 64);
+    assert!(offset_of!(RequestContext, children) + ONLY * size_of::<Sent>() == 2 * 64);
+    assert!(offset_of!(RequestContext, room) / 64 == 2);
+};
 
 /// Where the context is in the driver context at `driver_ctx`.
 #[inline]
@@ -87,30 +103,58 @@ const _: () = assert!(context_size() <= 768);
 
 /// What a request is at first.
 pub(super) struct Fresh {
-    pub(super) home: Home,
+    pub(super) home: NonNull<Home>,
     pub(super) iovs: *mut libc::iovec,
-    pub(super) fused: *mut libc::iovec,
-    pub(super) metadata: libc::iovec,
     pub(super) len: u64,
     pub(super) iovcnt: u32,
-    pub(super) fused_count: u32,
     pub(super) block_size: u32,
     pub(super) fills: bool,
 }
 
 impl RequestContext {
+    /// The request's thread.
+    #[inline]
+    pub(super) fn home(&self) -> Home {
+        // SAFETY: it is in the channel's context, which is written once, and stays while a request is not completed.
+        unsafe { *self.home.as_ref() }
+    }
+
+    /// Whether there is metadata in a buffer of its own.
+    #[inline]
+    pub(super) fn has_metadata(&self) -> bool {
+        self.has_metadata.get()
+    }
+
+    /// It, in one piece, as the only entry of an array.
+    fn metadata(&self) -> Option<&libc::iovec> {
+        let metadata = self.metadata.as_ptr().cast::<libc::iovec>();
+        // SAFETY: initialised if there is some, and not changed from then on.
+        self.has_metadata().then(|| unsafe { &*metadata })
+    }
+
+    /// What to write.
+    ///
+    /// # Safety
+    ///
+    /// It is a compare-and-write.
+    pub(super) unsafe fn fused(&self) -> (*mut libc::iovec, u32) {
+        // SAFETY: by this function's contract it was set.
+        unsafe { self.fused.get().assume_init() }
+    }
+
     /// The metadata of bytes `from` to `from + len`, both whole blocks: address and length. `None` if it is not in a
     /// buffer of its own.
     #[cold]
     pub(super) fn metadata_of(&self, from: u64, len: u64) -> Option<(*mut c_void, u64)> {
         let block_size = u64::from(self.block_size);
         let all = self.len / block_size;
-        if self.metadata.iov_base.is_null() || all == 0 {
+        let metadata = self.metadata()?;
+        if all == 0 {
             return None;
         }
-        let size = self.metadata.iov_len as u64 / all;
+        let size = metadata.iov_len as u64 / all;
         let before = from / block_size * size;
-        let base = self.metadata.iov_base.wrapping_byte_add(before as usize);
+        let base = metadata.iov_base.wrapping_byte_add(before as usize);
         Some((base, len / block_size * size))
     }
 }
@@ -129,8 +173,8 @@ impl Handle {
     /// # Safety
     ///
     /// SPDK has just given `io` to `submit_request` of a bdev whose module is ours, on its channel's thread, and nobody
-    /// else has taken it over. `driver_ctx` is its driver context.
-    #[inline]
+    /// else has taken it over. `driver_ctx` is its driver context, and `fresh.home` is in its channel's.
+    #[inline(always)]
     pub(super) unsafe fn new(
         io: NonNull<spdk_sys::spdk_bdev_io>,
         driver_ctx: NonNull<u8>,
@@ -154,19 +198,17 @@ impl Handle {
             io: io,
             home: fresh.home,
             iovs: fresh.iovs,
-            fused: fresh.fused,
-            metadata: fresh.metadata,
             len: fresh.len,
             iovcnt: fresh.iovcnt,
-            fused_count: fresh.fused_count,
             block_size: fresh.block_size,
             shares: Cell::new(0),
             pending: Cell::new(0),
             in_use: Cell::new(0),
             whole: Cell::new(0),
+            faulted: Cell::new(false),
+            has_metadata: Cell::new(false),
             fills: fresh.fills,
             filled: Cell::new(!fresh.fills),
-            faulted: Cell::new(false),
             ended: Cell::new(None),
         );
         // INVARIANT: by this function's contract this is the only handle. What was not written may be uninitialised.
@@ -197,16 +239,39 @@ impl Handle {
     /// Its metadata, if that is in a buffer of its own.
     pub(super) fn metadata_view(&self) -> Option<DataView<'_>> {
         let context = self.context();
-        let (metadata, len) = (&raw const context.metadata, context.metadata.iov_len as u64);
+        let metadata = context.metadata()?;
+        let len = metadata.iov_len as u64;
         // SAFETY: by the type invariant; it is one piece.
         let view = unsafe { DataView::new(context, metadata, 1, len, context.fills) };
-        (!context.metadata.iov_base.is_null()).then_some(view.of_metadata())
+        Some(view.of_metadata())
+    }
+
+    /// Says where its metadata is: `size` bytes for each of `blocks` blocks; null is nowhere. At first, if at all.
+    #[cold]
+    pub(super) fn set_metadata(&self, buf: *mut c_void, blocks: Blocks, size: u32) {
+        let context = self.context();
+        let metadata = libc::iovec {
+            iov_base: buf,
+            iov_len: blocks.bytes(size).map_or(0, |bytes| bytes.0 as usize),
+        };
+        context.metadata.set(MaybeUninit::new(metadata));
+        context.has_metadata.set(size != 0 && !buf.is_null());
+    }
+
+    /// Says what its second memory is. At first, if at all.
+    pub(super) fn set_fused(&self, iovs: *mut libc::iovec, count: u32) {
+        self.context().fused.set(MaybeUninit::new((iovs, count)));
     }
 
     /// Its second memory.
-    pub(super) fn fused_view(&self) -> DataView<'_> {
+    ///
+    /// # Safety
+    ///
+    /// It is a compare-and-write.
+    pub(super) unsafe fn fused_view(&self) -> DataView<'_> {
         let context = self.context();
-        let (iovs, count) = (context.fused, context.fused_count);
+        // SAFETY: by this function's contract.
+        let (iovs, count) = unsafe { context.fused() };
         // SAFETY: as above.
         unsafe { DataView::new(context, iovs, count, context.len, false) }
     }
@@ -263,15 +328,39 @@ unsafe fn end(context: NonNull<RequestContext>, status: RequestStatus) {
 ///
 /// # Safety
 ///
-/// The request was taken over once and is ended once, and nobody has its data.
+/// The request was taken over once and is ended once, and nobody has its data. `home` is what its context has.
 #[inline]
-pub(super) unsafe fn tell(io: NonNull<spdk_sys::spdk_bdev_io>, home: Home, status: RequestStatus) {
-    if home.is_current() {
+pub(super) unsafe fn tell(
+    io: NonNull<spdk_sys::spdk_bdev_io>,
+    home: NonNull<Home>,
+    status: RequestStatus,
+) {
+    // SAFETY: the channel, which has it, is there: its request is not completed.
+    let is_here = unsafe { home.as_ref() }.is_current();
+    match (is_here, status) {
         // SAFETY: by this function's contract; this is the request's thread.
-        return unsafe { status.complete(io, home) };
+        (true, RequestStatus::Success) => unsafe { RequestStatus::succeed(io) },
+        // SAFETY: by this function's contract.
+        _ => unsafe { tell_otherwise(io, home, status) },
     }
+}
+
+/// # Safety
+///
+/// As [`tell`].
+#[cold]
+unsafe fn tell_otherwise(
+    io: NonNull<spdk_sys::spdk_bdev_io>,
+    home: NonNull<Home>,
+    status: RequestStatus,
+) {
+    // SAFETY: as in `tell`.
+    let home = unsafe { *home.as_ref() };
     // SAFETY: by this function's contract; `run_anywhere` brings it to the request's thread.
     let complete = move || unsafe { status.complete(io, home) };
+    if home.is_current() {
+        return complete();
+    }
     // SAFETY: SPDK keeps a channel, and its thread with it, while a request of it is outstanding. The closure touches
     // the request alone, which belongs to the SPDK thread.
     unsafe { home.run_anywhere(Box::new(complete)) };

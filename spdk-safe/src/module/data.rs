@@ -21,7 +21,7 @@ pub struct RequestData {
     context: Bound<NonNull<RequestContext>>,
     from: u64,
     len: u64,
-    /// Of the second memory that a compare-and-write has.
+    /// Of the second memory that a compare-and-write has, and nothing else.
     fused: bool,
     /// Its metadata stays behind.
     bare: bool,
@@ -35,7 +35,11 @@ impl RequestData {
     }
 
     /// What a compare-and-write is to write.
-    pub(super) fn fused(handle: &Handle) -> Self {
+    ///
+    /// # Safety
+    ///
+    /// It is a compare-and-write.
+    pub(super) unsafe fn fused(handle: &Handle) -> Self {
         let context = handle.context();
         // INVARIANT: counted; both memories have the same length.
         Self::counted(handle.raw(), context, (0, context.len), true, true)
@@ -133,7 +137,11 @@ impl RequestData {
         let context = self.context();
         match self.fused {
             false => (context.iovs, context.iovcnt),
-            true => (context.fused, context.fused_count),
+            true => {
+                // SAFETY: by the type invariant.
+                let (iovs, count) = unsafe { context.fused() };
+                (iovs, count)
+            }
         }
     }
 
@@ -141,7 +149,7 @@ impl RequestData {
     #[inline]
     pub(crate) fn only(&self) -> Option<(*mut u8, usize)> {
         let (array, count) = self.array();
-        if count != 1 || !self.context().metadata.iov_base.is_null() {
+        if count != 1 || self.context().has_metadata() {
             return None;
         }
         // SAFETY: as in `for_each`; there is one entry.

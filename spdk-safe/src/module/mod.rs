@@ -108,6 +108,7 @@ mod context;
 mod data;
 mod forward;
 mod quiesce;
+mod raw;
 mod register;
 mod request;
 mod special;
@@ -141,8 +142,8 @@ pub use task::{Forward, InTask, TASK_CAP, TaskRequest, TaskSlot};
 pub use view::{DataError, DataView, Piece};
 
 pub(crate) use data::pieces;
+pub(crate) use raw::{io_type, read};
 pub(crate) use register::{names, registered, unregister_all};
-pub(crate) use request::{io_type, read};
 pub(crate) use vtable::{in_create_channel, is_creating_channel_of};
 
 use crate::error::{ChannelError, IoType};

@@ -13,18 +13,18 @@
 //! it, dropping it fails it, and a completion on another SPDK thread travels home. Its data can be handed to I/O
 //! below, which then keeps it alive: SPDK is told of the completion only when the last such I/O has let go.
 
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 use super::children::{ChildIos, Children, Parent};
 use super::context::{Fresh, Handle, context_addr};
 use super::data::RequestData;
+use super::raw::{Plain, io_type, metadata_of, read_more};
 use super::special::{
     AbortRequest, CompareAndWriteRequest, CompareRequest, CopyRequest, RequestId, SeekRequest,
     ZcopyEndRequest, ZcopyStartRequest,
 };
 use super::status::RequestStatus;
 use super::view::DataView;
-use crate::bdev::IoTypes;
 use crate::error::IoType;
 use crate::thread::Home;
 use crate::units::{Blocks, Lba};
@@ -234,6 +234,7 @@ impl From<RangeRequest> for Request {
 
 impl Request {
     /// Ends the request, whatever it is.
+    #[inline]
     pub fn complete(self, status: impl Into<RequestStatus>) {
         self.into_handle().finish(status.into());
     }
@@ -258,6 +259,7 @@ impl Request {
         }
     }
 
+    #[inline]
     fn into_handle(self) -> Handle {
         match self {
             Self::Read(request) => request.handle,
@@ -277,18 +279,56 @@ impl Request {
         }
     }
 
+    /// Takes a READ or WRITE over from SPDK.
+    ///
+    /// # Safety
+    ///
+    /// As [`Handle::new`]. Its memory is there, as long as its range.
+    #[inline(always)]
+    pub(super) unsafe fn take_plain(
+        bdev_io: NonNull<spdk_sys::spdk_bdev_io>,
+        raw: &Plain,
+        fresh: Fresh,
+        metadata_size: u32,
+    ) -> Self {
+        let is_read = fresh.fills;
+        // SAFETY: by this function's contract.
+        let handle = unsafe { Handle::new(bdev_io, raw.driver_ctx, fresh) };
+        if metadata_size != 0 {
+            // SAFETY: by this function's contract.
+            let buf = unsafe { metadata_of(bdev_io) };
+            handle.set_metadata(buf, raw.blocks, metadata_size);
+        }
+        Self::plain(handle, is_read, raw.lba, raw.blocks)
+    }
+
+    #[inline(always)]
+    fn plain(handle: Handle, is_read: bool, lba: Lba, blocks: Blocks) -> Self {
+        match is_read {
+            true => Self::Read(ReadRequest {
+                handle,
+                lba,
+                blocks,
+            }),
+            false => Self::Write(WriteRequest {
+                handle,
+                lba,
+                blocks,
+            }),
+        }
+    }
+
     /// Takes a request over from SPDK.
     ///
     /// # Safety
     ///
     /// As [`Handle::new`]. `raw` is what `spdk_shim_request_read` says of it, as long as its range if it has memory; for
     /// a READ, or the start of a ZCOPY, its memory is there.
-    #[inline]
     pub(super) unsafe fn take(
         bdev_io: NonNull<spdk_sys::spdk_bdev_io>,
         driver_ctx: NonNull<u8>,
         raw: &spdk_sys::spdk_shim_request,
-        home: Home,
+        home: NonNull<Home>,
         (block_size, metadata_size): (u32, u32),
     ) -> Self {
         let ty = io_type(raw.type_);
@@ -297,47 +337,28 @@ impl Request {
         let mut fresh = Fresh {
             home,
             iovs: raw.iovs,
-            fused: ptr::null_mut(),
-            metadata: match metadata_size {
-                0 => libc::iovec {
-                    iov_base: ptr::null_mut(),
-                    iov_len: 0,
-                },
-                size => libc::iovec {
-                    iov_base: raw.md_buf,
-                    iov_len: blocks.bytes(size).map_or(0, |bytes| bytes.0 as usize),
-                },
-            },
             len: if raw.iovs.is_null() { 0 } else { bytes() },
             iovcnt: u32::try_from(raw.iovcnt).unwrap_or(0),
-            fused_count: 0,
             block_size,
             fills: ty == Some(IoType::Read),
         };
-        let Some(ty @ (IoType::Read | IoType::Write)) = ty else {
-            // SAFETY: by this function's contract.
-            let more = unsafe { read_more(bdev_io.as_ptr()) };
-            fresh.fused = more.fused_iovs;
-            fresh.fused_count = u32::try_from(more.fused_iovcnt).unwrap_or(0);
-            fresh.fills = ty == Some(IoType::ZeroCopy) && more.start;
+        if let Some(ty @ (IoType::Read | IoType::Write)) = ty {
             // SAFETY: by this function's contract.
             let handle = unsafe { Handle::new(bdev_io, driver_ctx, fresh) };
-            return Self::rare(handle, ty, lba, blocks, &more);
-        };
+            handle.set_metadata(raw.md_buf, blocks, metadata_size);
+            return Self::plain(handle, ty == IoType::Read, lba, blocks);
+        }
+        // SAFETY: by this function's contract.
+        let more = unsafe { read_more(bdev_io.as_ptr()) };
+        fresh.fills = ty == Some(IoType::ZeroCopy) && more.start;
         // SAFETY: by this function's contract.
         let handle = unsafe { Handle::new(bdev_io, driver_ctx, fresh) };
-        match ty {
-            IoType::Read => Self::Read(ReadRequest {
-                handle,
-                lba,
-                blocks,
-            }),
-            _ => Self::Write(WriteRequest {
-                handle,
-                lba,
-                blocks,
-            }),
-        }
+        handle.set_metadata(raw.md_buf, blocks, metadata_size);
+        handle.set_fused(
+            more.fused_iovs,
+            u32::try_from(more.fused_iovcnt).unwrap_or(0),
+        );
+        Self::rare(handle, ty, lba, blocks, &more)
     }
 
     fn rare(
@@ -396,52 +417,4 @@ impl Request {
             _ => Self::Other(OtherRequest { handle }),
         }
     }
-}
-
-/// The I/O type with SPDK's number; `None` for those that this crate has no name for.
-#[inline]
-pub(crate) fn io_type(raw: i32) -> Option<IoType> {
-    match raw {
-        1 => Some(IoType::Read),
-        2 => Some(IoType::Write),
-        other => IoTypes::find(other),
-    }
-}
-
-/// What the request says of itself.
-///
-/// # Safety
-///
-/// `bdev_io` is a request that is not completed, or an I/O that is completed and not freed.
-#[inline]
-pub(crate) unsafe fn read(bdev_io: *mut spdk_sys::spdk_bdev_io) -> spdk_sys::spdk_shim_request {
-    let mut raw = spdk_sys::spdk_shim_request {
-        bdev_ctxt: ptr::null_mut(),
-        driver_ctx: ptr::null_mut(),
-        iovs: ptr::null_mut(),
-        md_buf: ptr::null_mut(),
-        offset_blocks: 0,
-        num_blocks: 0,
-        iovcnt: 0,
-        type_: 0,
-    };
-    // SAFETY: by this function's contract; the shim only reads.
-    unsafe { spdk_sys::spdk_shim_request_read(bdev_io, &raw mut raw) };
-    raw
-}
-
-/// What only some types have.
-///
-/// # Safety
-///
-/// As [`read`].
-#[cold]
-pub(super) unsafe fn read_more(
-    bdev_io: *mut spdk_sys::spdk_bdev_io,
-) -> spdk_sys::spdk_shim_request_more {
-    // SAFETY: a struct of pointers, integers and flags, for which zeroes are valid.
-    let mut more = unsafe { std::mem::zeroed() };
-    // SAFETY: by this function's contract; the shim only reads.
-    unsafe { spdk_sys::spdk_shim_request_read_more(bdev_io, &raw mut more) };
-    more
 }

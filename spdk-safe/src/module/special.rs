@@ -35,7 +35,8 @@ impl CompareAndWriteRequest {
 
     /// What to write, for an I/O below.
     pub fn write_data(&self) -> RequestData {
-        RequestData::fused(&self.handle)
+        // SAFETY: it is a compare-and-write.
+        unsafe { RequestData::fused(&self.handle) }
     }
 
     /// What to compare with, to be looked at.
@@ -45,7 +46,8 @@ impl CompareAndWriteRequest {
 
     /// What to write, to be looked at.
     pub fn write_view(&self) -> DataView<'_> {
-        self.handle.fused_view()
+        // SAFETY: it is a compare-and-write.
+        unsafe { self.handle.fused_view() }
     }
 }
 

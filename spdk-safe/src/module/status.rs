@@ -56,6 +56,7 @@ impl From<IoStatus> for RequestStatus {
 }
 
 impl From<IoError> for RequestStatus {
+    #[cold]
     fn from(error: IoError) -> Self {
         match error.status() {
             Some(status) => status.into(),
@@ -76,27 +77,25 @@ impl From<Result<(), IoError>> for RequestStatus {
 }
 
 impl RequestStatus {
+    /// Tells SPDK of a success.
+    ///
+    /// # Safety
+    ///
+    /// As [`complete`](Self::complete).
+    #[inline]
+    pub(super) unsafe fn succeed(io: NonNull<spdk_sys::spdk_bdev_io>) {
+        let success = spdk_sys::spdk_bdev_io_status::SPDK_BDEV_IO_STATUS_SUCCESS;
+        // SAFETY: by this function's contract.
+        unsafe { spdk_sys::spdk_bdev_io_complete(io.as_ptr(), success) };
+    }
+
     /// Tells SPDK.
     ///
     /// # Safety
     ///
     /// `io` is a request of ours, on its thread, which nobody else completes and nobody touches any more.
-    #[inline]
-    pub(super) unsafe fn complete(self, io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) {
-        if matches!(self, Self::Success) {
-            let success = spdk_sys::spdk_bdev_io_status::SPDK_BDEV_IO_STATUS_SUCCESS;
-            // SAFETY: by this function's contract.
-            return unsafe { spdk_sys::spdk_bdev_io_complete(io.as_ptr(), success) };
-        }
-        // SAFETY: by this function's contract.
-        unsafe { self.complete_otherwise(io, home) };
-    }
-
-    /// # Safety
-    ///
-    /// As [`complete`](Self::complete).
     #[cold]
-    unsafe fn complete_otherwise(self, io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) {
+    pub(super) unsafe fn complete(self, io: NonNull<spdk_sys::spdk_bdev_io>, home: Home) {
         use spdk_sys::spdk_bdev_io_status as raw;
         let (request, io) = (io, io.as_ptr());
         let plain = match self {

@@ -21,7 +21,7 @@ use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
 use super::bdev_module::has_room;
-use super::children::{Parent, Part, ended};
+use super::children::{Failed, Parent, Part, ended, result_of};
 use super::context::{CHILDREN, MAX_EXTRA, RequestContext, Room};
 use super::data::{RequestData, let_go};
 use super::forward::child;
@@ -414,7 +414,7 @@ enum Phase {
 struct Node {
     phase: Cell<Phase>,
     /// In a box, so that a future of one that ends well is small.
-    error: Cell<Option<Box<IoError>>>,
+    error: Cell<Failed>,
     waker: Cell<Option<Waker>>,
 }
 
@@ -480,7 +480,7 @@ impl<'a> Forward<'a> {
             child(IoType::Flush, Lba(0), Blocks(0)),
             Part::None,
         );
-        this.node.end(result);
+        this.node.end(result.err().map(Box::new));
         this
     }
 
@@ -504,7 +504,7 @@ impl<'a> Forward<'a> {
         let context = self.context();
         let index = context.in_use.get().trailing_ones() as usize;
         let (Ok(()), Some(memory), true) = (
-            self.below.check(context.home),
+            self.below.check(context.home()),
             context.memory(self.part, false),
             index < CHILDREN,
         ) else {
@@ -545,8 +545,8 @@ impl<'a> Forward<'a> {
 
     #[cold]
     fn start_long(&self) {
-        if let Err(error) = self.below.check(self.context().home) {
-            return self.node.end(Err(error.into()));
+        if let Err(error) = self.below.check(self.context().home()) {
+            return self.node.end(Some(Box::new(error.into())));
         }
         let long = match self.part {
             Part::None => Long::Plain(self.below.io(&self.child, ())),
@@ -624,9 +624,9 @@ impl Drop for Forward<'_> {
 
 impl Node {
     #[inline]
-    fn end(&self, result: Result<(), IoError>) {
-        if let Err(error) = result {
-            self.error.set(Some(Box::new(error)));
+    fn end(&self, error: Failed) {
+        if error.is_some() {
+            self.error.set(error);
         }
         self.phase.set(Phase::Done);
     }
@@ -634,7 +634,7 @@ impl Node {
     #[inline]
     fn take(&self) -> Result<(), IoError> {
         self.phase.set(Phase::Over);
-        self.error.take().map_or(Ok(()), |error| Err(*error))
+        result_of(self.error.take())
     }
 }
 
@@ -648,7 +648,7 @@ unsafe extern "C" fn task_child_done_callback(
     arg: *mut c_void,
 ) {
     const MASK: usize = align_of::<RequestContext>() - 1;
-    let _inside = inside::enter();
+    let inside = inside::enter();
     let index = arg.addr() & MASK;
     let context = arg.map_addr(|at| at & !MASK).cast::<RequestContext>();
     // SAFETY: by this function's contract.
@@ -656,7 +656,7 @@ unsafe extern "C" fn task_child_done_callback(
     // SAFETY: the request is not completed: the child has a share of it.
     let context = unsafe { at.as_ref() };
     // SAFETY: by this function's contract.
-    let Some(result) = (unsafe { ended(bdev_io, success, context, index) }) else {
+    let Some(error) = (unsafe { ended(bdev_io, success, context, index, &inside) }) else {
         return;
     };
     let bit = 1 << index;
@@ -672,7 +672,7 @@ unsafe extern "C" fn task_child_done_callback(
     let node = unsafe { node.assume_init() };
     // SAFETY: the future that the node is part of is pinned, and had it taken out if it were dropped.
     let waker = unsafe { node.as_ref() }.and_then(|node| {
-        node.end(result);
+        node.end(error);
         node.waker.take()
     });
     // SAFETY: the child has a share, until now.

@@ -9,9 +9,11 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::BlockDevice;
+use super::context::Fresh;
 use super::data::pieces;
+use super::raw::{self, io_type, read, read_more};
 use super::register::Node;
-use super::request::{Request, io_type, read, read_more};
+use super::request::Request;
 use super::status;
 use crate::error::IoType;
 use crate::inside;
@@ -72,7 +74,12 @@ pub(super) struct ChannelContext<D: BlockDevice> {
     node: *const Node<D>,
     /// From `Rc::into_raw`.
     channel: *const D::Channel,
+    /// What requests of it have a pointer to.
     home: Home,
+    /// Of the node, for each request.
+    align_mask: usize,
+    block_size: u32,
+    metadata_size: u32,
     late: Cell<Late>,
 }
 
@@ -216,10 +223,14 @@ pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
     CREATING.with_borrow_mut(Vec::pop);
     match created {
         Some(Ok(channel)) => {
+            let (block_size, metadata_size) = node.block_sizes();
             let context = ChannelContext::<D> {
                 node,
                 channel: Rc::into_raw(Rc::new(channel)),
                 home,
+                align_mask: node.align() - 1,
+                block_size,
+                metadata_size,
                 late: Cell::new(Late::Unknown),
             };
             enter_thread(home);
@@ -271,50 +282,133 @@ unsafe extern "C" fn submit_request_callback<D: BlockDevice>(
     bdev_io: *mut spdk_sys::spdk_bdev_io,
 ) {
     // SAFETY: by this function's contract.
-    let raw = unsafe { read(bdev_io) };
+    let io = unsafe { NonNull::new_unchecked(bdev_io) };
     // SAFETY: by this function's contract.
-    if unsafe { wants_memory(bdev_io, &raw) } {
+    match unsafe { raw::type_of(io) } {
         // SAFETY: by this function's contract.
-        let node = unsafe { context::<D>(ch) }.node();
-        // SAFETY: a READ that was submitted has `iovcnt` entries, or none.
-        if !unsafe { has_memory(&raw, node.align()) } {
+        raw::READ => unsafe { dispatch_plain::<D>(ch, io, true) },
+        // SAFETY: by this function's contract.
+        raw::WRITE => unsafe { dispatch_plain::<D>(ch, io, false) },
+        // SAFETY: by this function's contract.
+        _ => unsafe { dispatch_other::<D>(ch, bdev_io) },
+    }
+}
+
+/// Hands a READ or WRITE to the device, or has SPDK bring memory for it.
+///
+/// # Safety
+///
+/// As [`submit_request_callback`]; it is one.
+#[inline(always)]
+unsafe fn dispatch_plain<D: BlockDevice>(
+    ch: *mut spdk_sys::spdk_io_channel,
+    io: NonNull<spdk_sys::spdk_bdev_io>,
+    is_read: bool,
+) {
+    // SAFETY: by this function's contract.
+    let raw = unsafe { raw::read_plain(io) };
+    // SAFETY: by this function's contract.
+    let context = unsafe { context::<D>(ch) };
+    let memory = match (raw.iovcnt, raw.iovs.is_null()) {
+        // SAFETY: what was submitted and not completed has `iovcnt` entries, or none.
+        (1, false) => Survey::one(unsafe { &*raw.iovs }),
+        // SAFETY: as above.
+        _ => unsafe { Survey::of(raw.iovs, raw.iovcnt) },
+    };
+    if is_read && !memory.is_there(context.align_mask) {
+        // SAFETY: by this function's contract.
+        return unsafe { get_memory::<D>(context.node(), io.as_ptr(), raw.blocks) };
+    }
+    // The bdev layer does not check it (B-41).
+    if raw.blocks.bytes(context.block_size) != Some(Bytes(memory.len)) {
+        // SAFETY: the request is ours and nobody else has it.
+        return unsafe { fail(io.as_ptr()) };
+    }
+    let fresh = Fresh {
+        home: NonNull::from(&context.home),
+        iovs: raw.iovs,
+        len: memory.len,
+        iovcnt: raw.iovcnt,
+        block_size: context.block_size,
+        fills: is_read,
+    };
+    // SAFETY: by this function's contract nobody else has taken the request over; it has its memory.
+    let take = || unsafe { Request::take_plain(io, &raw, fresh, context.metadata_size) };
+    // SAFETY: by this function's contract, and `take` takes it over.
+    unsafe { submit(context, io, (raw.lba, raw.blocks, is_read), take) };
+}
+
+/// As [`dispatch_plain`], for all other types.
+///
+/// # Safety
+///
+/// As [`submit_request_callback`].
+#[inline(never)]
+unsafe fn dispatch_other<D: BlockDevice>(
+    ch: *mut spdk_sys::spdk_io_channel,
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+) {
+    // SAFETY: by this function's contract.
+    let raw = unsafe { read(bdev_io) };
+    // The start of a ZCOPY is like a READ.
+    let wants_memory = io_type(raw.type_) == Some(IoType::ZeroCopy)
+        // SAFETY: by this function's contract.
+        && unsafe { read_more(bdev_io) }.start;
+    if wants_memory {
+        // SAFETY: by this function's contract.
+        let context = unsafe { context::<D>(ch) };
+        // SAFETY: what was submitted and not completed has `iovcnt` entries, or none.
+        let memory = unsafe { Survey::of(raw.iovs, u32::try_from(raw.iovcnt).unwrap_or(0)) };
+        if !memory.is_there(context.align_mask) {
             // SAFETY: by this function's contract.
-            return unsafe { get_memory::<D>(node, bdev_io, &raw) };
+            return unsafe { get_memory::<D>(context.node(), bdev_io, Blocks(raw.num_blocks)) };
         }
     }
     // SAFETY: by this function's contract.
     unsafe { dispatch::<D>(ch, bdev_io, &raw) };
 }
 
-/// Whether it is a READ, or like one: the start of a ZCOPY.
-///
-/// # Safety
-///
-/// As [`submit_request_callback`].
-#[inline]
-unsafe fn wants_memory(
-    bdev_io: *mut spdk_sys::spdk_bdev_io,
-    raw: &spdk_sys::spdk_shim_request,
-) -> bool {
-    match io_type(raw.type_) {
-        Some(IoType::Read) => true,
-        // SAFETY: by this function's contract.
-        Some(IoType::ZeroCopy) => unsafe { read_more(bdev_io) }.start,
-        _ => false,
-    }
+/// What is to be known of a request's memory.
+struct Survey {
+    /// All addresses together, for a look at their alignment; 0 if the first is null.
+    ored: usize,
+    /// The length of all.
+    len: u64,
 }
 
-/// Whether the caller of a READ brought memory, aligned to `align` (M-33).
-///
-/// # Safety
-///
-/// `raw.iovs` is null or has `raw.iovcnt` entries.
-#[inline]
-unsafe fn has_memory(raw: &spdk_sys::spdk_shim_request, align: usize) -> bool {
-    // SAFETY: by this function's contract.
-    let iovs = unsafe { pieces(raw.iovs, usize::try_from(raw.iovcnt).unwrap_or(0)) };
-    let ored = iovs.iter().fold(0, |all, iov| all | iov.iov_base.addr());
-    iovs.first().is_some_and(|iov| !iov.iov_base.is_null()) && ored & (align - 1) == 0
+impl Survey {
+    #[inline(always)]
+    fn one(iov: &libc::iovec) -> Self {
+        Self {
+            ored: iov.iov_base.addr(),
+            len: iov.iov_len as u64,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `iovs` is null or has `count` entries, which nobody changes meanwhile.
+    #[inline(never)]
+    unsafe fn of(iovs: *const libc::iovec, count: u32) -> Self {
+        // SAFETY: by this function's contract.
+        let iovs = unsafe { pieces(iovs, count as usize) };
+        let add = |sum: Self, iov: &libc::iovec| Self {
+            ored: sum.ored | iov.iov_base.addr(),
+            len: sum.len.saturating_add(iov.iov_len as u64),
+        };
+        let all = iovs.iter().fold(Self { ored: 0, len: 0 }, add);
+        let has_first = iovs.first().is_some_and(|iov| !iov.iov_base.is_null());
+        Self {
+            ored: if has_first { all.ored } else { 0 },
+            ..all
+        }
+    }
+
+    /// Whether the caller of a READ brought it, aligned (M-33).
+    #[inline(always)]
+    fn is_there(&self, align_mask: usize) -> bool {
+        self.ored != 0 && self.ored & align_mask == 0
+    }
 }
 
 /// Has SPDK bring memory for a READ.
@@ -326,9 +420,9 @@ unsafe fn has_memory(raw: &spdk_sys::spdk_shim_request, align: usize) -> bool {
 unsafe fn get_memory<D: BlockDevice>(
     node: &Node<D>,
     bdev_io: *mut spdk_sys::spdk_bdev_io,
-    raw: &spdk_sys::spdk_shim_request,
+    blocks: Blocks,
 ) {
-    let Some(bytes) = Blocks(raw.num_blocks).bytes(node.block_size()) else {
+    let Some(bytes) = blocks.bytes(node.block_size()) else {
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(bdev_io) };
     };
@@ -355,12 +449,11 @@ unsafe extern "C" fn get_buf_callback<D: BlockDevice>(
     }
 }
 
-/// Hands a request to the device.
+/// Hands a request of any type to the device.
 ///
 /// # Safety
 ///
 /// As [`submit_request_callback`]; a READ has its memory. `raw` is what the request says of itself.
-#[inline]
 unsafe fn dispatch<D: BlockDevice>(
     ch: *mut spdk_sys::spdk_io_channel,
     bdev_io: *mut spdk_sys::spdk_bdev_io,
@@ -368,9 +461,9 @@ unsafe fn dispatch<D: BlockDevice>(
 ) {
     // SAFETY: by this function's contract.
     let context = unsafe { context::<D>(ch) };
-    let (block_size, metadata_size) = context.node().block_sizes();
+    let sizes = (context.block_size, context.metadata_size);
     // SAFETY: by this function's contract.
-    let fits = unsafe { fits(bdev_io, raw, block_size) };
+    let fits = unsafe { fits(bdev_io, raw, context.block_size) };
     let (Some(io), Some(driver_ctx), true) = (
         NonNull::new(bdev_io),
         NonNull::new(raw.driver_ctx.cast::<u8>()),
@@ -379,35 +472,55 @@ unsafe fn dispatch<D: BlockDevice>(
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(bdev_io) };
     };
+    let home = NonNull::from(&context.home);
+    // SAFETY: by this function's contract nobody else has taken the request over.
+    let take = || unsafe { Request::take(io, driver_ctx, raw, home, sizes) };
+    let (lba, blocks) = (Lba(raw.offset_blocks), Blocks(raw.num_blocks));
+    let is_read = io_type(raw.type_) == Some(IoType::Read);
+    // SAFETY: by this function's contract, and `take` takes it over.
+    unsafe { submit(context, io, (lba, blocks, is_read), take) };
+}
+
+/// Calls the device, unless the request may not go on now.
+///
+/// # Safety
+///
+/// As [`dispatch`]; `take` takes `io` over.
+#[inline(always)]
+unsafe fn submit<D: BlockDevice>(
+    context: &ChannelContext<D>,
+    io: NonNull<spdk_sys::spdk_bdev_io>,
+    (lba, blocks, is_read): (Lba, Blocks, bool),
+    take: impl FnOnce() -> Request,
+) {
+    let inside = inside::enter();
     // SPDK says that the channel's thread is current.
-    if !context.home.is_this_os_thread() {
-        crate::log::error(MOVED);
+    if !context.home.is_os_thread(inside.os_thread()) {
         // SAFETY: the request is ours and nobody else has it.
-        return unsafe { fail(bdev_io) };
+        return unsafe { moved(io) };
     }
     // SAFETY: by this function's contract.
-    if context.late.get() != Late::No && unsafe { hold_back(context, io, raw) } {
+    if context.late.get() != Late::No && unsafe { hold_back(context, io, lba, blocks, is_read) } {
         return;
     }
-    // SAFETY: by this function's contract nobody else has taken the request over.
-    let request = unsafe {
-        Request::take(
-            io,
-            driver_ctx,
-            raw,
-            context.home,
-            (block_size, metadata_size),
-        )
-    };
     // Not counted: SPDK destroys its channel by message, so not before we have returned. What the device keeps, it
     // clones.
     // SAFETY: the pointer is from `Rc::into_raw`, and the channel has not been destroyed.
     let channel = ManuallyDrop::new(unsafe { Rc::from_raw(context.channel) });
-    let _inside = inside::enter();
     // A panic drops the request, which fails it.
     contain("BlockDevice::submit", || {
-        context.node().device().submit(&channel, request)
+        context.node().device().submit(&channel, take())
     });
+}
+
+/// # Safety
+///
+/// As [`fail`].
+#[cold]
+unsafe fn moved(io: NonNull<spdk_sys::spdk_bdev_io>) {
+    crate::log::error(MOVED);
+    // SAFETY: by this function's contract.
+    unsafe { fail(io.as_ptr()) };
 }
 
 /// Has a READ of what is quiesced come again, if SPDK did not hold it back.
@@ -419,16 +532,17 @@ unsafe fn dispatch<D: BlockDevice>(
 unsafe fn hold_back<D: BlockDevice>(
     context: &ChannelContext<D>,
     io: NonNull<spdk_sys::spdk_bdev_io>,
-    raw: &spdk_sys::spdk_shim_request,
+    lba: Lba,
+    blocks: Blocks,
+    is_read: bool,
 ) -> bool {
-    let (lba, blocks) = (Lba(raw.offset_blocks), Blocks(raw.num_blocks));
     let quiesced = context.node().registration().is_quiesced(lba, blocks);
     // With none left, SPDK tells this channel, too, of those that come.
     context.late.set(match quiesced {
         None => Late::No,
         Some(_) => Late::Yes,
     });
-    let hold = quiesced == Some(true) && io_type(raw.type_) == Some(IoType::Read);
+    let hold = quiesced == Some(true) && is_read;
     if hold {
         // SAFETY: by this function's contract.
         unsafe { status::again(io, context.home) };
@@ -476,14 +590,13 @@ unsafe fn fits(
 #[inline]
 unsafe fn sum(iovs: *const libc::iovec, count: c_int) -> Bytes {
     // SAFETY: by this function's contract.
-    let iovs = unsafe { pieces(iovs, usize::try_from(count).unwrap_or(0)) };
-    let add = |sum: u64, iov: &libc::iovec| sum.saturating_add(iov.iov_len as u64);
-    Bytes(iovs.iter().fold(0, add))
+    Bytes(unsafe { Survey::of(iovs, u32::try_from(count).unwrap_or(0)) }.len)
 }
 
 /// # Safety
 ///
 /// `bdev_io` is a request that is not completed, and nobody else will complete it.
+#[cold]
 unsafe fn fail(bdev_io: *mut spdk_sys::spdk_bdev_io) {
     // SAFETY: by this function's contract.
     unsafe {
@@ -497,9 +610,10 @@ unsafe fn fail(bdev_io: *mut spdk_sys::spdk_bdev_io) {
 /// # Safety
 ///
 /// `ch` is a channel of an io_device of ours for `D`, and is not destroyed while the result is used.
+#[inline(always)]
 unsafe fn context<'a, D: BlockDevice>(ch: *mut spdk_sys::spdk_io_channel) -> &'a ChannelContext<D> {
     // SAFETY: by this function's contract.
-    let raw = unsafe { spdk_sys::spdk_shim_channel_ctx(ch) };
+    let raw = unsafe { raw::channel_context(ch) };
     // SAFETY: `create_channel_callback` wrote it, and nobody changes it before the channel is destroyed.
     unsafe { &*raw.cast() }
 }

@@ -93,6 +93,12 @@ impl Home {
         }
     }
 
+    /// The same, for who does not say what is wrong.
+    #[inline]
+    pub(crate) fn is_here(self) -> bool {
+        self.is_current() && self.is_this_os_thread()
+    }
+
     /// Whether this is its OS thread: enough where SPDK says that the SPDK thread is current.
     #[inline]
     pub(crate) fn is_this_os_thread(self) -> bool {
@@ -105,7 +111,14 @@ impl Home {
         os_thread == self.os_thread
     }
 
+    /// Whether both are the same: equal ids are those of one SPDK thread.
+    #[inline]
+    pub(crate) fn is_same(self, other: Self) -> bool {
+        self.id == other.id && self.os_thread == other.os_thread
+    }
+
     /// Whether the SPDK thread is current, on whichever OS thread: enough for what touches nothing but SPDK's own.
+    #[inline]
     pub(crate) fn is_current(self) -> bool {
         current_raw() == Some(self.thread)
     }
