@@ -25,7 +25,7 @@ pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "spdk-raid-tgt", version = VERSION.as_str(), disable_version_flag = true)]
 struct Raw {
-    /// Cores to run on: a mask such as 0x3, or a list such as [0,1]; the first that the process may run on if not said
+    /// Cores to run on: a mask such as `0x3`, or a list such as `[0,1]`; the first that the process may run on if not said
     #[arg(short = 'm', long, value_name = "MASK|LIST", value_parser = CoreList::parse, help_heading = "CPU")]
     cpumask: Option<CoreList>,
     /// Let other SPDK processes run on the same cores (SPDK 24.09 and newer)
