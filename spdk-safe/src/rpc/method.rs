@@ -183,12 +183,21 @@ impl Method {
 
 /// For [`register_rpc!`](crate::register_rpc): called by the loader, before `main`.
 #[doc(hidden)]
-pub fn at_link_time(method: &Method) {
+pub fn at_link_time(methods: &(impl AsRef<[Method]> + ?Sized)) {
     subsystem::add();
-    if let Err(error) = method.register() {
-        // As SPDK does when its own constructors find such a thing: the process does not get to its main.
-        eprintln!("{error}");
-        std::process::abort();
+    for method in methods.as_ref() {
+        if let Err(error) = method.register() {
+            // As SPDK does when its own constructors find such a thing: the process does not get to its main.
+            eprintln!("{error}");
+            std::process::abort();
+        }
+    }
+}
+
+/// A method is a list of one, where a list is asked for.
+impl AsRef<[Method]> for Method {
+    fn as_ref(&self) -> &[Method] {
+        std::slice::from_ref(self)
     }
 }
 
@@ -196,7 +205,8 @@ pub fn at_link_time(method: &Method) {
 /// that is linked into somebody else's C application. In an app of one's own, [`Builder::rpc`](crate::app::Builder::rpc)
 /// says the same in the open.
 ///
-/// A name that is taken ends the process there, with a text that says so.
+/// Each argument is a method, or an array or slice of methods. A name that is taken ends the process there, with a text
+/// that says so.
 ///
 /// ```
 /// use spdk_safe::prelude::*;
@@ -206,7 +216,12 @@ pub fn at_link_time(method: &Method) {
 /// static SEVEN: rpc::Method = rpc::method("example_seven", State::Any, add);
 /// spdk_safe::register_rpc!(SEVEN);
 ///
+/// const OTHERS: [rpc::Method; 2] =
+///     [rpc::method("example_8", State::Any, add), rpc::method("example_9", State::Any, add)];
+/// spdk_safe::register_rpc!(OTHERS);
+///
 /// assert!(SEVEN.register().is_err(), "it is there already");
+/// assert!(OTHERS[1].register().is_err(), "so is that");
 /// ```
 #[macro_export]
 macro_rules! register_rpc {
