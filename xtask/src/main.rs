@@ -7,11 +7,20 @@ mod checks;
 mod ci;
 mod fuzz;
 mod host;
+#[cfg(test)]
+#[expect(dead_code, reason = "the build script prints what is planned")]
+#[path = "../../spdk-sys/build/link.rs"]
+mod link;
+#[cfg(test)]
+mod link_tests;
 #[path = "../../spdk-sys/build/locate.rs"]
 mod locate;
 #[cfg(test)]
 mod locate_tests;
 mod packages;
+#[cfg(test)]
+#[path = "../../spdk-sys/build/pc.rs"]
+mod pc;
 mod progress;
 mod rpc_client;
 mod run;

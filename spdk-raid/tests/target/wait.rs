@@ -22,7 +22,13 @@ fn subsystems_start_when_rpc_says_so() {
     assert!(target.line().contains("has started"));
     malloc(&mut client, "disk0");
     assert_eq!(mode(&socket(&folder)), 0o600);
-    target.end();
+    // What stands for a signal.
+    call(
+        &mut client,
+        "spdk_kill_instance",
+        json!({"sig_name": "SIGTERM"}),
+    );
+    assert_eq!(target.wait().code(), Some(0), "{}", target.stderr());
 }
 
 #[test]
