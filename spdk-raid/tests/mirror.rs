@@ -203,10 +203,7 @@ fn s2_an_array_that_can_not_be_is_an_error_and_nothing_is_left_behind() {
             );
         }
         let bad_name = mirror(&spdk, "", &bases).await.unwrap_err();
-        assert!(
-            matches!(bad_name, CreateError::Register { .. }),
-            "{bad_name}"
-        );
+        assert!(matches!(bad_name, CreateError::Name { .. }), "{bad_name}");
         let taken = mirror(&spdk, "s2-4k", &bases).await.unwrap_err();
         assert!(matches!(taken, CreateError::Register { .. }), "{taken}");
 

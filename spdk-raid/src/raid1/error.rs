@@ -16,6 +16,38 @@ pub enum CreateError {
         /// Its name.
         array: String,
     },
+    /// The name is empty, longer than 63 bytes, or holds a NUL byte. Choose another one.
+    #[error(
+        "{array:?} can't be the name of a raid1 (it is empty, longer than 63 bytes, or holds a NUL byte)"
+    )]
+    Name {
+        /// What was given.
+        array: String,
+    },
+    /// A base has a name that none can have, or that of the array itself.
+    #[error(
+        "raid1 {array:?}: {base:?} can't be a base (it is empty, holds a NUL byte, or is the array itself)"
+    )]
+    BaseName {
+        /// The array.
+        array: String,
+        /// What was given.
+        base: String,
+    },
+    /// None of the bases is there, so that there is nothing to begin with.
+    #[error("raid1 {array:?}: none of its bases is there")]
+    NoBase {
+        /// Its name.
+        array: String,
+    },
+    /// An option has a value that it can't have.
+    #[error("raid1 {array:?}: {source}")]
+    Options {
+        /// Its name.
+        array: String,
+        /// Which.
+        source: Box<ChangeError>,
+    },
     /// The bases do not make an array.
     #[error("raid1 {array:?}: {source}")]
     Layout {

@@ -23,8 +23,11 @@ use super::layout::{self, Layout};
 use super::options::{Options, ReadPolicy};
 use super::persist::{NoPersistence, Persistence};
 use super::snapshot::{ALL, Published};
-use super::state::Legs;
+use super::state::{LegState, Legs};
 use super::{MODULE, list};
+
+/// Bytes of the longest name, as in C: its superblock has no room for more.
+const MAX_NAME: usize = 63;
 
 /// A RAID1 array. This is a handle; the array stays when it is dropped.
 #[derive(Clone)]
@@ -36,10 +39,10 @@ pub struct Raid1 {
 #[derive(Clone)]
 #[must_use = "call `create` to create the array"]
 pub struct Raid1Builder {
-    name: String,
-    bases: Vec<Option<String>>,
-    uuid: Option<Uuid>,
-    options: Options,
+    pub(super) name: String,
+    pub(super) bases: Vec<Option<String>>,
+    pub(super) uuid: Option<Uuid>,
+    pub(super) options: Options,
     persistence: Arc<dyn Persistence>,
 }
 
@@ -217,12 +220,7 @@ impl Raid1Builder {
     ///
     /// See [`CreateError`].
     pub async fn create(self, spdk: &Spdk) -> Result<Raid1, CreateError> {
-        let array = || self.name.clone();
-        let bad_layout = |source| CreateError::Layout {
-            array: array(),
-            source,
-        };
-        layout::check_places(&self.bases).map_err(bad_layout)?;
+        self.check()?;
         let mut bases = Vec::with_capacity(self.bases.len());
         for (slot, name) in self.bases.iter().enumerate() {
             if let Some(name) = name {
@@ -230,16 +228,58 @@ impl Raid1Builder {
                 bases.push((slot, Base::open(spdk, &self.name, name)?));
             }
         }
+        self.assemble(spdk, bases).await
+    }
+
+    /// What can be said before a base is opened.
+    pub(super) fn check(&self) -> Result<(), CreateError> {
+        let name = self.name.clone();
+        if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
+            return Err(CreateError::Name { array: name });
+        }
+        let is_base = |base: &&String| base.is_empty() || base.contains('\0') || **base == name;
+        if let Some(base) = self.bases.iter().flatten().find(is_base) {
+            let base = base.clone();
+            return Err(CreateError::BaseName { array: name, base });
+        }
+        layout::check_places(&self.bases).map_err(|source| CreateError::Layout {
+            array: name,
+            source,
+        })
+    }
+
+    /// Makes an array of the bases that are there, by their places; the other places are missing.
+    pub(super) async fn assemble(
+        self,
+        spdk: &Spdk,
+        bases: Vec<(usize, Base)>,
+    ) -> Result<Raid1, CreateError> {
+        let bad_layout = |source| CreateError::Layout {
+            array: self.name.clone(),
+            source,
+        };
         let layouts: Vec<_> = bases.iter().map(|(_, base)| base.layout()).collect();
         let layout = Layout::of(&layouts).map_err(bad_layout)?;
+        let checked = self.options.check(layout.block_size);
+        checked.map_err(|source| CreateError::Options {
+            array: self.name.clone(),
+            source: Box::new(source),
+        })?;
         let all_do = |io: IoType| bases.iter().all(|(_, base)| base.desc.info().supports(io));
         let any_does = |io: IoType| bases.iter().any(|(_, base)| base.desc.info().supports(io));
         let (can_unmap, can_reset) = (all_do(IoType::Unmap), all_do(IoType::Reset));
         let can_flush = any_does(IoType::Flush);
 
-        let mut legs = Legs::new(self.bases.iter().cloned());
+        let mut names = vec![None; self.bases.len()];
         for (slot, base) in &bases {
-            legs.rename(*slot, base.name.clone());
+            names[*slot] = Some(base.name.clone());
+        }
+        let mut legs = Legs::new(names);
+        for (slot, name) in self.bases.iter().enumerate() {
+            // So that it comes to its own place when it is added.
+            if let (Some(name), LegState::Missing) = (name, legs.slots()[slot].state) {
+                legs.rename(slot, name.clone());
+            }
         }
         let (tell, commands) = mpsc::unbounded();
         let ids: Vec<_> = legs.slots().iter().map(|slot| slot.id).collect();

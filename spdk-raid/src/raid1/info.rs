@@ -1,6 +1,7 @@
 //! What people see of an array.
 
 use serde::Serialize;
+use spdk_safe::bdev::BdevInfo;
 use spdk_safe::units::Blocks;
 
 use super::array::Array;
@@ -9,8 +10,7 @@ use super::jobs::JobKind;
 use super::state::{ArrayState, LegState};
 use std::sync::atomic::Ordering;
 
-/// An array, as it was when somebody looked. Serialised, it is what `bdev_rust_raid1_get_bdevs` answers, with the names
-/// that `bdev_raid_get_bdevs` has where it has them.
+/// An array, as it was when somebody looked. Where `bdev_raid_get_bdevs` has names for what is in it, it has those.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Raid1Info {
@@ -49,8 +49,14 @@ pub struct BaseInfo {
     /// How it is: `in sync`, `rebuilding`, `faulted: ...`, `missing`.
     #[serde(serialize_with = "as_text")]
     pub state: LegState,
+    /// Its UUID, when it is used.
+    pub uuid: Option<String>,
     /// Whether it is used.
     pub is_configured: bool,
+    /// Where the array's data begins on it, in blocks.
+    pub data_offset: u64,
+    /// How many blocks of it the array has.
+    pub data_size: u64,
 }
 
 /// A job under way.
@@ -89,17 +95,38 @@ fn as_number<S: serde::Serializer>(value: &Blocks, serializer: S) -> Result<S::O
     serializer.serialize_u64(value.0)
 }
 
+impl BaseInfo {
+    /// A place of an array that waits for its bases.
+    pub(super) fn awaited(name: Option<&str>, base: Option<&BdevInfo>) -> Self {
+        Self {
+            name: name.map(Into::into),
+            state: LegState::Missing,
+            uuid: base.map(|base| base.uuid.to_string()),
+            is_configured: base.is_some(),
+            data_offset: 0,
+            data_size: base.map_or(0, |base| base.num_blocks.0),
+        }
+    }
+}
+
 impl Array {
     /// A look at it.
     pub(super) fn info(&self) -> Raid1Info {
-        let dirty_ranges = self.published.get().dirty.len();
+        let snapshot = self.published.get();
         let status = self.status();
         let slots = status.legs.slots();
         let total = status.blocks.0.max(1);
         let bases = slots.iter().map(|slot| BaseInfo {
             name: slot.name.clone(),
             state: slot.state,
+            uuid: snapshot
+                .legs
+                .iter()
+                .find(|leg| leg.id == slot.id)
+                .map(|leg| leg.desc.info().uuid.to_string()),
             is_configured: slot.state.is_active(),
+            data_offset: 0,
+            data_size: status.blocks.0,
         });
         let processes = status.jobs.iter().map(|job| {
             let blocks = job.done.load(Ordering::Relaxed);
@@ -127,7 +154,7 @@ impl Array {
             num_base_bdevs_operational: status.legs.in_sync(),
             base_bdevs_list: bases.collect(),
             processes: processes.collect(),
-            dirty_ranges,
+            dirty_ranges: snapshot.dirty.len(),
             counters: self.counters.counts(),
         }
     }

@@ -8,6 +8,7 @@
 //! | `data_path`, `settle` | what happens to a request: when all is well, and when not |
 //! | `control` | who decides: one task for each array |
 //! | `lock`, `copy`, `jobs` | range locks; rebuilds, repairs, resyncs and scrubs under them |
+//! | `module`, `awaiting`, `rpc` | what SPDK asks; arrays that wait for their bases; JSON-RPC |
 //! | `persist` | who is asked before a fault is acknowledged |
 //!
 //! In `docs/raid1.md` are the states, the invariants, and what happens when.
@@ -17,6 +18,8 @@ pub mod state;
 
 #[cfg(feature = "spdk")]
 mod array;
+#[cfg(feature = "spdk")]
+mod awaiting;
 #[cfg(feature = "spdk")]
 mod bases;
 #[cfg(feature = "spdk")]
@@ -42,9 +45,13 @@ mod list;
 #[cfg(feature = "spdk")]
 mod lock;
 #[cfg(feature = "spdk")]
+mod module;
+#[cfg(feature = "spdk")]
 mod options;
 #[cfg(feature = "spdk")]
 pub mod persist;
+#[cfg(feature = "spdk")]
+mod rpc;
 #[cfg(feature = "spdk")]
 mod settle;
 #[cfg(feature = "spdk")]
@@ -58,10 +65,7 @@ pub use self::{
     error::{ChangeError, CreateError},
     handle::{Raid1, Raid1Builder},
     info::{BaseInfo, ProcessInfo, Progress, Raid1Info},
+    module::{MODULE, with},
     options::{Options, ReadPolicy},
+    rpc::METHODS,
 };
-
-/// The bdev module of our arrays; give it to the app builder: `.module(&raid1::MODULE)`.
-#[cfg(feature = "spdk")]
-pub static MODULE: spdk_safe::module::BdevModule =
-    spdk_safe::module::BdevModule::new(c"rust_raid1");

@@ -6,8 +6,7 @@ use spdk_safe::app::Builder;
 
 /// The app, with the modules in Rust.
 pub(crate) fn with(app: Builder) -> Builder {
-    let app = app.module(&raid1::MODULE);
-    passthru::with(ramdisk::with(app))
+    passthru::with(ramdisk::with(raid1::with(app)))
 }
 
 /// Kinds of bdevs, ours first; further ones of SPDK's may be linked by features of other crates.

@@ -1,0 +1,269 @@
+//! The methods.
+
+mod errors;
+mod options;
+mod shown;
+
+use serde::{Deserialize, Serialize};
+use spdk_safe::app::Spdk;
+use spdk_safe::bdev::Uuid;
+use spdk_safe::module::ConfigEntry;
+use spdk_safe::rpc::{self, Method, RpcError};
+
+use self::options::{OptionParams, Policy};
+pub(super) use self::shown::Shown;
+use self::shown::State;
+use super::array::Array;
+use super::awaiting::{self, Start};
+use super::handle::Raid1;
+use super::options::Options;
+use super::state::LegState;
+use super::{list, module};
+
+/// The methods of arrays, for the app builder: [`with`](super::with) gives it all that this module is.
+pub static METHODS: [Method; 4] = [
+    rpc::method(CREATE, rpc::State::Runtime, create),
+    rpc::method("bdev_rust_raid1_delete", rpc::State::Runtime, delete),
+    rpc::method("bdev_rust_raid1_get_bdevs", rpc::State::Runtime, get_bdevs),
+    rpc::method(SET_OPTIONS, rpc::State::Any, set_options),
+];
+
+const SET_OPTIONS: &str = "bdev_rust_raid1_set_options";
+const CREATE: &str = "bdev_rust_raid1_create";
+
+/// The parameters of C's `bdev_raid_create`, by the same names, and ours behind them.
+#[derive(Serialize, Deserialize)]
+struct Create {
+    name: String,
+    /// `null` is a place for a base that the array begins without.
+    base_bdevs: Vec<Option<String>>,
+    raid_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strip_size_kb: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superblock: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<bool>,
+    read_policy: Option<Policy>,
+    process_window_size_kb: Option<u32>,
+    process_max_bandwidth_mb_sec: Option<u32>,
+    io_timeout_sec: Option<u32>,
+}
+
+/// Answers `true`, as C's does, also when bases are not there yet.
+async fn create(spdk: Spdk, params: Create) -> Result<bool, RpcError> {
+    let is_ours = |level: &String| ["raid1", "1"].contains(&&*level.to_ascii_lowercase());
+    if let Some(level) = params.raid_level.filter(|level| !is_ours(level)) {
+        return Err(RpcError::invalid_params(format!(
+            "raid_level: {level:?} can't be; it is \"raid1\" or \"1\""
+        )));
+    }
+    if let Some(kib) = params.strip_size_kb.filter(|kib| *kib != 0) {
+        return Err(RpcError::new(
+            -libc::EINVAL,
+            format!("strip_size_kb: a RAID1 has no strips, so it is 0 or left out, not {kib}"),
+        ));
+    }
+    if params.superblock == Some(true) {
+        return Err(RpcError::new(
+            -libc::ENOTSUP,
+            "superblock: there is none yet; leave it out, and save the configuration",
+        ));
+    }
+    let options = OptionParams {
+        read_policy: params.read_policy,
+        process_window_size_kb: params.process_window_size_kb,
+        process_max_bandwidth_mb_sec: params.process_max_bandwidth_mb_sec,
+        io_timeout_sec: params.io_timeout_sec,
+    };
+    let mut builder = Raid1::builder(params.name).options(options.over(module::default_options())?);
+    for base in params.base_bdevs {
+        builder = match base {
+            Some(base) => builder.base(base),
+            None => builder.missing(),
+        };
+    }
+    if let Some(uuid) = params.uuid {
+        let uuid: Uuid = uuid
+            .parse()
+            .map_err(|error| RpcError::invalid_params(format!("uuid: {error}")))?;
+        builder = builder.uuid(uuid);
+    }
+    let start = match params.degraded {
+        Some(true) => Start::Now,
+        _ => Start::WhenAllAreThere,
+    };
+    awaiting::create(&spdk, builder, start).await?;
+    Ok(true)
+}
+
+fn not_found(name: &str) -> RpcError {
+    RpcError::new(-libc::ENODEV, format!("there is no raid1 {name:?}"))
+}
+
+#[derive(Deserialize)]
+struct Delete {
+    name: String,
+    /// There is none to clear.
+    #[serde(rename = "clear_sb")]
+    _clear_sb: Option<bool>,
+}
+
+async fn delete(_spdk: Spdk, params: Delete) -> Result<bool, RpcError> {
+    let name = params.name;
+    if awaiting::delete(&name).await {
+        return Ok(true);
+    }
+    let array = list::find(&name).ok_or_else(|| not_found(&name))?;
+    if array.status().is_ending {
+        return Err(RpcError::new(
+            -libc::EALREADY,
+            format!("raid1 {name:?} is being deleted already"),
+        ));
+    }
+    if let Some(array) = Raid1::find(&name) {
+        array.delete().await;
+    }
+    Ok(true)
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Category {
+    #[default]
+    All,
+    Online,
+    Configuring,
+    Offline,
+}
+
+#[derive(Deserialize)]
+struct GetBdevs {
+    category: Option<Category>,
+    name: Option<String>,
+}
+
+async fn get_bdevs(_spdk: Spdk, params: GetBdevs) -> Result<Vec<Shown>, RpcError> {
+    let mut all: Vec<_> = list::all().iter().map(|array| Shown::of(array)).collect();
+    all.extend(awaiting::all().into_iter().map(Shown::awaiting));
+    if let Some(name) = params.name {
+        all.retain(|array| array.name == name);
+        if all.is_empty() {
+            return Err(not_found(&name));
+        }
+    }
+    let state = match params.category.unwrap_or_default() {
+        Category::All => None,
+        Category::Online => Some(State::Online),
+        Category::Configuring => Some(State::Configuring),
+        Category::Offline => Some(State::Offline),
+    };
+    all.retain(|array| state.is_none_or(|state| array.state == state));
+    Ok(all)
+}
+
+/// The parameters of C's `bdev_raid_set_options`, and ours.
+#[derive(Serialize, Deserialize)]
+struct SetOptions {
+    /// Of which array; without one, of those that are created later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    read_policy: Option<Policy>,
+    process_window_size_kb: Option<u32>,
+    process_max_bandwidth_mb_sec: Option<u32>,
+    io_timeout_sec: Option<u32>,
+}
+
+async fn set_options(_spdk: Spdk, params: SetOptions) -> Result<bool, RpcError> {
+    let said = OptionParams {
+        read_policy: params.read_policy,
+        process_window_size_kb: params.process_window_size_kb,
+        process_max_bandwidth_mb_sec: params.process_max_bandwidth_mb_sec,
+        io_timeout_sec: params.io_timeout_sec,
+    };
+    let Some(name) = params.name else {
+        module::set_default_options(said.over(module::default_options())?);
+        return Ok(true);
+    };
+    if let Some(array) = Raid1::find(&name) {
+        array.set_options(said.over(array.options())?).await?;
+        return Ok(true);
+    }
+    let options = awaiting::options(&name).ok_or_else(|| not_found(&name))?;
+    awaiting::set_options(&name, &said.over(options)?);
+    Ok(true)
+}
+
+/// What makes the arrays again, those that wait for their bases, too.
+///
+/// A base that is not in sync is not in it: what it has missed is nowhere said, so it must not come back as if it had
+/// missed nothing. Its place is empty, and it can be added to that again. While bases may differ somewhere, the one that
+/// is read there is the only one.
+pub(super) fn config() -> Vec<ConfigEntry> {
+    let options = OptionParams::of(&module::default_options());
+    let set_options = SetOptions {
+        name: None,
+        read_policy: options.read_policy,
+        process_window_size_kb: options.process_window_size_kb,
+        process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
+        io_timeout_sec: options.io_timeout_sec,
+    };
+    let mut entries = vec![ConfigEntry::new(SET_OPTIONS, set_options)];
+    let arrays = list::all();
+    entries.extend(arrays.iter().filter_map(|array| config_of(array)));
+    entries.extend(awaiting::all().into_iter().map(|array| {
+        let asked = array.asked;
+        let uuid = asked.uuid;
+        entry(asked.name, asked.bases, uuid, &asked.options)
+    }));
+    entries
+}
+
+/// `None` for one that is being deleted, or has no data any more.
+fn config_of(array: &Array) -> Option<ConfigEntry> {
+    let is_dirty = !array.published.get().dirty.is_empty();
+    let status = array.status();
+    let mut bases: Vec<_> = status
+        .legs
+        .slots()
+        .iter()
+        .map(|slot| {
+            let is_in_sync = slot.state == LegState::InSync;
+            slot.name.clone().filter(|_| is_in_sync)
+        })
+        .collect();
+    let first = bases.iter().position(Option::is_some)?;
+    if status.is_ending {
+        return None;
+    }
+    if is_dirty {
+        bases[first + 1..].fill(None);
+    }
+    let uuid = array.uuid.get().copied();
+    Some(entry(array.name.clone(), bases, uuid, &status.options))
+}
+
+fn entry(
+    name: String,
+    base_bdevs: Vec<Option<String>>,
+    uuid: Option<Uuid>,
+    options: &Options,
+) -> ConfigEntry {
+    let options = OptionParams::of(options);
+    let params = Create {
+        name,
+        base_bdevs,
+        raid_level: Some("raid1".into()),
+        strip_size_kb: None,
+        uuid: uuid.map(|uuid| uuid.to_string()),
+        superblock: None,
+        degraded: None,
+        read_policy: options.read_policy,
+        process_window_size_kb: options.process_window_size_kb,
+        process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
+        io_timeout_sec: options.io_timeout_sec,
+    };
+    ConfigEntry::new(CREATE, params)
+}
