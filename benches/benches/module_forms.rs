@@ -31,10 +31,11 @@ const IO: Blocks = Blocks(8);
 const FEW: u32 = 5_000;
 const ROUNDS: usize = 21;
 
-const FORMS: [&str; 6] = [
+const FORMS: [&str; 7] = [
     "malloc",
     "forward",
     "children",
+    "two-children",
     "async-forward",
     "async-client",
     "boxed",
@@ -90,6 +91,28 @@ impl BlockDevice for WithChildren {
             let lba = read.lba();
             let children = read.children(Failed(false.into()));
             children.read(leg, lba, 0);
+            children.submit();
+        }
+    }
+}
+
+/// As a mirror writes: the same from two legs, which are one here.
+struct WithTwo(SharedDesc<ReadWrite>);
+
+impl BlockDevice for WithTwo {
+    type Channel = [Leg; 2];
+
+    fn create_channel(&self) -> std::result::Result<[Leg; 2], ChannelError> {
+        Ok([self.0.channel()?, self.0.channel()?])
+    }
+
+    fn submit(&self, legs: &Rc<[Leg; 2]>, request: Request) {
+        if let Request::Read(read) = request {
+            let lba = read.lba();
+            let children = read.children(Failed(false.into()));
+            for (leg, tag) in legs.iter().zip(0..) {
+                children.read(leg, lba, tag);
+            }
             children.submit();
         }
     }
@@ -188,6 +211,7 @@ fn with_devices(name: &str, work: impl AsyncFnOnce(Spdk) -> Result<()> + 'static
         let bdevs = [
             device("forward").register(&spdk, &MODULE, Forward(base()?))?,
             device("children").register(&spdk, &MODULE, WithChildren(base()?))?,
+            device("two-children").register(&spdk, &MODULE, WithTwo(base()?))?,
             device("async-forward").register(&spdk, &MODULE, Async::new(AsyncForward(base()?)))?,
             device("async-client").register(&spdk, &MODULE, Async::new(AsyncClient(base()?)))?,
             device("boxed").register(&spdk, &MODULE, Boxed(base()?))?,

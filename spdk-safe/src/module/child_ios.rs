@@ -12,7 +12,7 @@ impl<S: Children<ReadRequest>> ChildIos<ReadRequest, S> {
     #[inline]
     pub fn read<M: DescMode>(&self, channel: &IoChannel<M>, lba: Lba, tag: u8) {
         let child = child(IoType::Read, lba, Blocks(0));
-        self.add(Below::of(channel), &child, self.context().whole(), tag);
+        self.add(Below::of(channel), child, self.context().whole(), tag);
     }
 
     /// Has `channel` read a part of the request, `blocks` blocks from its block `from` on, from `lba` on. False if the
@@ -28,7 +28,7 @@ impl<S: Children<ReadRequest>> ChildIos<ReadRequest, S> {
         tag: u8,
     ) -> bool {
         let child = child(IoType::Read, lba, Blocks(0));
-        self.add_part(Below::of(channel), &child, from, blocks, tag)
+        self.add_part(Below::of(channel), child, from, blocks, tag)
     }
 }
 
@@ -37,7 +37,7 @@ impl<S: Children<WriteRequest>> ChildIos<WriteRequest, S> {
     #[inline]
     pub fn write<M: Writable>(&self, channel: &IoChannel<M>, lba: Lba, tag: u8) {
         let child = child(IoType::Write, lba, Blocks(0));
-        self.add(Below::of(channel), &child, self.context().whole(), tag);
+        self.add(Below::of(channel), child, self.context().whole(), tag);
     }
 
     /// Has `channel` write a part of the request, `blocks` blocks from its block `from` on, from `lba` on. False if the
@@ -53,7 +53,7 @@ impl<S: Children<WriteRequest>> ChildIos<WriteRequest, S> {
         tag: u8,
     ) -> bool {
         let child = child(IoType::Write, lba, Blocks(0));
-        self.add_part(Below::of(channel), &child, from, blocks, tag)
+        self.add_part(Below::of(channel), child, from, blocks, tag)
     }
 }
 
@@ -62,7 +62,7 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
     fn add_part(
         &self,
         below: Below<'_>,
-        child: &Child,
+        child: Child,
         from: Blocks,
         blocks: Blocks,
         tag: u8,
@@ -86,7 +86,7 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
     /// Has `channel` unmap `blocks` blocks from `lba` on.
     pub fn unmap<M: Writable>(&self, channel: &IoChannel<M>, lba: Lba, blocks: Blocks, tag: u8) {
         let child = child(IoType::Unmap, lba, blocks);
-        self.add(Below::of(channel), &child, Part::None, tag);
+        self.add(Below::of(channel), child, Part::None, tag);
     }
 
     /// Has `channel` make `blocks` blocks from `lba` on read as zeroes.
@@ -98,18 +98,18 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
         tag: u8,
     ) {
         let child = child(IoType::WriteZeroes, lba, blocks);
-        self.add(Below::of(channel), &child, Part::None, tag);
+        self.add(Below::of(channel), child, Part::None, tag);
     }
 
     /// Has `channel` flush `blocks` blocks from `lba` on.
     pub fn flush<M: Writable>(&self, channel: &IoChannel<M>, lba: Lba, blocks: Blocks, tag: u8) {
         let child = child(IoType::Flush, lba, blocks);
-        self.add(Below::of(channel), &child, Part::None, tag);
+        self.add(Below::of(channel), child, Part::None, tag);
     }
 
     /// Resets the bdev of `channel`.
     pub fn reset<M: Writable>(&self, channel: &IoChannel<M>, tag: u8) {
         let child = child(IoType::Reset, Lba(0), Blocks(0));
-        self.add(Below::of(channel), &child, Part::None, tag);
+        self.add(Below::of(channel), child, Part::None, tag);
     }
 }

@@ -301,7 +301,7 @@ fn forward_long<R: Parent, F>(
         // SAFETY: the one child of the request has ended, once.
         unsafe { forwarded::<R, F>(at, || result) };
     };
-    long(at, below, &child, part, done);
+    long(at, below, child, part, done);
 }
 
 /// The long way of a child; `done` is told of its end, later.
@@ -309,7 +309,7 @@ fn forward_long<R: Parent, F>(
 fn long(
     at: NonNull<RequestContext>,
     below: Below<'_>,
-    child: &Child,
+    child: Child,
     part: Part,
     done: impl FnOnce(Result<(), IoError>) + Copy + 'static,
 ) {
@@ -318,11 +318,11 @@ fn long(
     let home = context.home();
     let started = match (below.check(home), part) {
         (Err(error), _) => Err(error.into()),
-        (Ok(()), Part::None) => below.start(child, NoMemory, move |result, _| done(result)),
+        (Ok(()), Part::None) => below.start(&child, NoMemory, move |result, _| done(result)),
         (Ok(()), Part::Of { from, len }) => {
             // SAFETY: as above; the part lies within the request.
             let data = unsafe { RequestData::of(at, from, len) };
-            below.start(child, data, move |result, data| {
+            below.start(&child, data, move |result, data| {
                 drop(data);
                 done(result);
             })
@@ -506,7 +506,7 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
 
     /// Submits a child.
     #[inline]
-    pub(super) fn add(&self, below: Below<'_>, child: &Child, part: Part, tag: u8) {
+    pub(super) fn add(&self, below: Below<'_>, child: Child, part: Part, tag: u8) {
         let context = self.context();
         context.pending.set(context.pending.get() + 1);
         let index = context.in_use.get().trailing_ones() as usize;
@@ -518,16 +518,18 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
             let bit = 1 << index;
             // Set first: some errors complete inside the call (B-71).
             context.in_use.set(context.in_use.get() | bit);
-            let whole = matches!(part, Part::Of { len, .. } if context.fills && len == context.len);
-            let others = context.whole.get() & !bit;
-            context.whole.set(others | if whole { bit } else { 0 });
+            if context.fills {
+                let whole = matches!(part, Part::Of { len, .. } if len == context.len);
+                let others = context.whole.get() & !bit;
+                context.whole.set(others | if whole { bit } else { 0 });
+            }
             context.tags[index].set(MaybeUninit::new(tag));
             context.children[index].set(MaybeUninit::new(below.begin()));
             let done = child_done_callback::<R, S>;
             let arg = self.at.as_ptr().map_addr(|at| at | index).cast::<c_void>();
             // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before
             // `done` was called. That the descriptor is writable is in the types of the callers.
-            if unsafe { below.send(child, memory, done, arg) } {
+            if unsafe { below.send(&child, memory, done, arg) } {
                 return;
             }
             context.in_use.set(context.in_use.get() & !bit);
@@ -572,17 +574,44 @@ unsafe extern "C" fn child_done_callback<R: Parent, S: Children<R>>(
     let at = unsafe { NonNull::new_unchecked(context) };
     // SAFETY: the request is not completed: it is in its context.
     let context = unsafe { at.as_ref() };
+    if !success {
+        // SAFETY: as this function.
+        return unsafe { child_failed::<R, S>(bdev_io, at, index, &inside) };
+    }
     // SAFETY: by this function's contract.
-    let Some(error) = (unsafe { ended(bdev_io, success, context, index, &inside) }) else {
+    if unsafe { ended(bdev_io, true, context, index, &inside) }.is_none() {
         return;
-    };
-    // SAFETY: written when it was sent.
-    let tag = unsafe { context.tags[index].get().assume_init() };
+    }
     let bit = 1 << index;
     context.in_use.set(context.in_use.get() & !bit);
-    if success && context.whole.get() & bit != 0 {
+    if context.whole.get() & bit != 0 {
         context.filled.set(true);
     }
+    // SAFETY: written when it was sent.
+    let tag = unsafe { context.tags[index].get().assume_init() };
+    // SAFETY: the child counts in `pending` and has ended.
+    unsafe { child_ended::<R, S>(at, tag, None) };
+}
+
+/// # Safety
+///
+/// As [`child_done_callback`]: the child of the request at `at` with number `index`.
+#[cold]
+unsafe fn child_failed<R: Parent, S: Children<R>>(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    at: NonNull<RequestContext>,
+    index: usize,
+    inside: &Inside,
+) {
+    // SAFETY: the request is not completed: it is in its context.
+    let context = unsafe { at.as_ref() };
+    // SAFETY: by this function's contract.
+    let Some(error) = (unsafe { ended(bdev_io, false, context, index, inside) }) else {
+        return;
+    };
+    context.in_use.set(context.in_use.get() & !(1 << index));
+    // SAFETY: written when it was sent.
+    let tag = unsafe { context.tags[index].get().assume_init() };
     // SAFETY: the child counts in `pending` and has ended.
     unsafe { child_ended::<R, S>(at, tag, error) };
 }
