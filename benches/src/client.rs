@@ -213,6 +213,9 @@ pub enum RigError {
     /// The malloc bdev.
     #[error(transparent)]
     Bdev(#[from] BdevError),
+    /// Our RAID1, in its words.
+    #[error("{0}")]
+    Raid1(String),
     /// The safe descriptor.
     #[error(transparent)]
     Open(#[from] OpenError),

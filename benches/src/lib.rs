@@ -1,7 +1,10 @@
 //! What the benchmarks measure, apart from how: the same work for each contender.
 
+pub mod callgrind;
 #[cfg(feature = "spdk")]
 pub mod client;
 pub mod exec;
 #[cfg(feature = "spdk")]
 pub mod passthru;
+#[cfg(feature = "spdk")]
+pub mod raid1;
