@@ -47,6 +47,7 @@ pub(super) fn run<T>(
     };
     let root = Root {
         times,
+        waits_for_rpc: opts.wait_for_rpc,
         rpc_socket: Cell::new(prepared.rpc_socket().map(OwnerOnly::begin)),
         ..Root::new(Some(Box::pin(future)))
     };
@@ -119,6 +120,8 @@ pub(super) struct Root<'a> {
     grace: RefCell<Option<Poller>>,
     /// SPDK ends by itself, and waits for us.
     spdk_waits: Cell<bool>,
+    /// SPDK's subsystems start when an RPC says so.
+    waits_for_rpc: bool,
     /// Until SPDK has started: the socket that it is to make, for its owner only.
     rpc_socket: Cell<Option<OwnerOnly>>,
     /// Why it could not.
@@ -162,6 +165,7 @@ impl<'a> Root<'a> {
             },
             grace: RefCell::new(None),
             spdk_waits: Cell::new(false),
+            waits_for_rpc: false,
             rpc_socket: Cell::new(None),
             socket_error: Cell::new(None),
         }
@@ -207,9 +211,8 @@ impl<'a> Root<'a> {
     /// Asked to stop: main ends itself, if it listens, or is dropped.
     fn stop(&self) {
         signals::restore();
-        // SAFETY: reads a flag that the app thread, which is current, has written.
-        if !self.started.get() && !unsafe { spdk_sys::spdk_shim_subsystems_began() } {
-            // It waits for `framework_start_init`, and nothing is up.
+        if !self.started.get() && self.awaits_init() {
+            // Nothing is up, and nothing would come to be.
             self.stopped.set(true);
             // SAFETY: the app runs, and this is its thread.
             return unsafe { spdk_sys::spdk_app_stop(0) };
@@ -237,6 +240,19 @@ impl<'a> Root<'a> {
             Ok(poller) => drop(self.grace.replace(Some(poller))),
             Err(_) => self.stop_now(),
         }
+    }
+
+    /// Whether SPDK does nothing but wait for the RPC `framework_start_init`.
+    fn awaits_init(&self) -> bool {
+        // SAFETY: reads a flag that the app thread, which is current, has written.
+        if !self.waits_for_rpc || unsafe { spdk_sys::spdk_shim_subsystems_began() } {
+            return false;
+        }
+        // Before it listens, it calls what a configuration has for it.
+        let socket = self.rpc_socket.take();
+        let listens = socket.as_ref().is_some_and(OwnerOnly::is_served);
+        self.rpc_socket.set(socket);
+        listens
     }
 
     /// Drops main, if it still runs, and ends the app in order.

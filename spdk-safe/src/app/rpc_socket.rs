@@ -55,6 +55,11 @@ impl OwnerOnly {
         }
     }
 
+    /// Whether somebody listens already.
+    pub(super) fn is_served(&self) -> bool {
+        UnixStream::connect(&self.path).is_ok()
+    }
+
     /// SPDK has started: the umask is the old one, and the socket is there.
     pub(super) fn end(self) -> Result<(), AppError> {
         let is_there = std::fs::symlink_metadata(&self.path).and_then(|file| {
