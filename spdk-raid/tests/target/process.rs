@@ -217,14 +217,10 @@ pub(crate) fn umask(id: u32) -> String {
 
 /// A mirror of two malloc bdevs.
 #[track_caller]
-#[cfg_attr(
-    not(all(feature = "nvmf", feature = "bdev-nvme")),
-    expect(dead_code, reason = "for that feature alone")
-)]
 pub(crate) fn array(client: &mut Client, name: &str) {
     for leg in ["leg0", "leg1"] {
         malloc(client, leg);
     }
-    let params = json!({"name": name, "base_bdev_name": "leg0"});
-    call(client, "bdev_rust_passthru_create", params);
+    let params = json!({"name": name, "raid_level": "raid1", "base_bdevs": ["leg0", "leg1"]});
+    call(client, "bdev_rust_raid1_create", params);
 }

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use serde_json::{Value, json};
 use spdk_safe::rpc::Client;
 
-use crate::process::{Target, alone, call, client, fails, malloc, mode, socket, umask};
+use crate::process::{Target, alone, array, call, client, fails, mode, socket, umask};
 
 #[test]
 fn a_target_is_driven_over_rpc_and_starts_again_from_what_it_saved() {
@@ -18,15 +18,13 @@ fn a_target_is_driven_over_rpc_and_starts_again_from_what_it_saved() {
     assert!(line.contains("rust_raid1"), "{line}");
 
     let mut client = client(&folder);
-    for leg in ["leg0", "leg1"] {
-        malloc(&mut client, leg);
-    }
+    array(&mut client, "md0");
     let ram = json!({"name": "ram", "num_blocks": 64, "block_size": 512});
     call(&mut client, "bdev_ramdisk_create", ram);
     let passthru = json!({"name": "pt", "base_bdev_name": "ram"});
     call(&mut client, "bdev_rust_passthru_create", passthru);
     let before = bdevs(&mut client);
-    assert_eq!(before.len(), 4, "{before:?}");
+    assert_eq!(before.len(), 5, "{before:?}");
 
     let config = saved(&mut client);
     let file = folder.path().join("saved.json");
