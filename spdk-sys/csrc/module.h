@@ -68,8 +68,8 @@ struct spdk_shim_request {
 void spdk_shim_request_read(struct spdk_bdev_io *bdev_io, struct spdk_shim_request *out);
 
 /*
- * Where the same stands in a request, for Rust to read a READ or WRITE without a call: on a null bdev that was 6 % of
- * an I/O. The types of the fields are those of spdk_shim_request, but for `type`, a byte.
+ * Where the same stands in a request, for Rust to read a READ or WRITE without a call: that was
+ * 28 of 1369 instructions of a read on a null bdev, and the copies of what it filled. The types of the fields are those of spdk_shim_request, but for `type`, a byte.
  */
 enum spdk_shim_at {
 	SPDK_SHIM_AT_TYPE = offsetof(struct spdk_bdev_io, type),

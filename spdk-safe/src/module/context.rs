@@ -35,8 +35,7 @@ pub(super) struct Room(#[expect(dead_code, reason = "bytes")] [u8; ROOM]);
 /// See the module's page.
 ///
 /// In the order of use, by lines of the cache: one I/O for the whole of a request touches the first and the third, where
-/// the last of `children` is; several touch the second too. At a depth of 64 these lines are what misses the first-level
-/// cache.
+/// the last of `children` is; several touch the second too. What that saves was not measured by itself.
 #[repr(C, align(64))]
 pub(super) struct RequestContext {
     pub(super) io: NonNull<spdk_sys::spdk_bdev_io>,
