@@ -1,7 +1,7 @@
 //! An array, as all its parts share it.
 
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_channel::{mpsc, oneshot};
 use spdk_safe::bdev::Uuid;
@@ -11,7 +11,8 @@ use spdk_safe::units::Blocks;
 
 use super::control::Command;
 use super::counters::Counters;
-use super::jobs::JobStatus;
+use super::info::Process;
+use super::jobs::{Job, JobKind};
 use super::lane::{Lane, Lanes};
 use super::options::Options;
 use super::snapshot::Published;
@@ -42,11 +43,27 @@ pub(super) struct Status {
     pub(super) blocks: Blocks,
     pub(super) options: Options,
     /// Rebuilds and scrubs under way.
-    pub(super) jobs: Vec<JobStatus>,
+    pub(super) jobs: Vec<Arc<Job>>,
     /// Repairs that wait, or are under way.
     pub(super) repairs: usize,
     /// It ends: nothing new is begun.
     pub(super) is_ending: bool,
+}
+
+impl Status {
+    /// The job that does `process`.
+    pub(super) fn job(&self, process: &Process) -> Option<Arc<Job>> {
+        let slots = self.legs.slots();
+        let is = |job: &&Arc<Job>| match process {
+            Process::Scrub => job.kind == JobKind::Scrub,
+            Process::Rebuild(base) => slots.iter().any(|slot| {
+                job.kind == JobKind::Rebuild
+                    && Some(slot.id) == job.leg
+                    && slot.name.as_ref() == Some(base)
+            }),
+        };
+        self.jobs.iter().find(is).cloned()
+    }
 }
 
 impl Array {

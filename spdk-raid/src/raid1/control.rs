@@ -27,6 +27,7 @@ use spdk_safe::units::{Blocks, Lba};
 use super::array::Array;
 use super::bases::{self, Base};
 use super::error::{ChangeError, CreateError};
+use super::info::Process;
 use super::jobs::{self, Job, JobKind};
 use super::lane::Lanes;
 use super::options::Options;
@@ -75,6 +76,11 @@ pub(super) enum Command {
     /// Compare the legs, and make them equal if asked.
     Scrub {
         repair: bool,
+        done: oneshot::Sender<Result<(), ChangeError>>,
+    },
+    /// End a job. The answer comes when it has, and the base that it filled is free.
+    Abort {
+        process: Process,
         done: oneshot::Sender<Result<(), ChangeError>>,
     },
     /// Set options.
@@ -179,6 +185,7 @@ impl Control {
                 let begun = self.scrub(repair).await;
                 answer(Some(done), begun);
             }
+            Command::Abort { process, done } => self.abort(&process, done).await,
             Command::Set { options, done } => {
                 self.set(options).await;
                 answer(Some(done), ());
@@ -467,6 +474,37 @@ impl Control {
         }
     }
 
+    async fn abort(&mut self, process: &Process, done: oneshot::Sender<Result<(), ChangeError>>) {
+        let job = self.array.status().job(process);
+        let Some(job) = job else {
+            return answer(Some(done), Err(ChangeError::NoJob));
+        };
+        let mut desc = None;
+        if let Some(leg) = job.leg {
+            let is_filled = {
+                let status = self.array.status();
+                let at = status.legs.slot_of(leg);
+                at.is_none_or(|at| status.legs.slots()[at].state == LegState::InSync)
+            };
+            if is_filled {
+                return answer(Some(done), Err(ChangeError::NoJob));
+            }
+            // Closed below.
+            desc = self.descs.remove(&leg);
+            self.fault(&[leg], FaultReason::Asked).await;
+        }
+        job.abort();
+        let ended = job.ended();
+        let _ = thread::spawn_local(async move {
+            if let Some(desc) = desc {
+                desc.close().await;
+            }
+            // Nothing is ever sent.
+            let _ = ended.await;
+            answer(Some(done), Ok(()));
+        });
+    }
+
     async fn set(&mut self, options: Options) {
         let policy = options.read_policy;
         self.array.status().options = options;
@@ -556,6 +594,7 @@ impl Control {
         for desc in legs {
             desc.close().await;
         }
+        self.array.status().jobs.clear();
         super::list::remove(&self.array);
         for done in self.deleters {
             answer(Some(done), ());

@@ -7,6 +7,7 @@ use spdk_safe::env::{AllocError, DmaBuf};
 use spdk_safe::error::{ChannelError, IoError};
 use spdk_safe::prelude::ReadWrite;
 use spdk_safe::units::{Blocks, Bytes, Lba};
+use thiserror::Error;
 
 use super::array::Array;
 use super::snapshot::{Leg, Snapshot};
@@ -31,16 +32,39 @@ pub(super) struct Compared {
 }
 
 /// Why a range was not copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum CopyError {
     /// No leg could read it.
-    Source(Option<IoError>),
+    #[error("no base can read {}: {}", name(*.extent), why(.error.as_ref()))]
+    Source {
+        extent: Extent,
+        error: Option<IoError>,
+    },
     /// These legs could not write it, by their own fault, or went.
+    #[error("bases can't write it")]
     Targets(Vec<(LegId, FaultReason)>),
     /// The I/O was refused, by nobody's fault.
+    #[error("it is refused: {0}")]
     Refused(IoError),
     /// There is no memory for a window.
+    #[error("there is no memory for a window: {0}")]
     NoMemory(AllocError),
+}
+
+/// The blocks of a range, for people.
+fn name(extent: Extent) -> String {
+    let first = extent.lba().0;
+    match extent.blocks().0 {
+        1 => format!("block {first}"),
+        blocks => format!("blocks {first} to {}", first + (blocks - 1)),
+    }
+}
+
+fn why(error: Option<&IoError>) -> String {
+    error.map_or_else(
+        || "there is none that can be reached".into(),
+        ToString::to_string,
+    )
 }
 
 impl Copier {
@@ -52,7 +76,12 @@ impl Copier {
         }
     }
 
-    /// Forgets channels of legs that have left.
+    /// Forgets channels of legs that have left, which keep their bdevs open: also before a pause.
+    pub(super) fn tidy(&mut self) {
+        let snapshot = self.array.published.get();
+        self.keep(&snapshot);
+    }
+
     fn keep(&mut self, snapshot: &Snapshot) {
         self.channels
             .retain(|(id, _)| snapshot.legs.iter().any(|leg| leg.id == *id));
@@ -102,7 +131,10 @@ impl Copier {
         }
         if !is_read {
             self.buf = Some(buf);
-            return Err(CopyError::Source(last));
+            return Err(CopyError::Source {
+                extent,
+                error: last,
+            });
         }
         let mut bad = Vec::new();
         let mut refused = None;
@@ -164,7 +196,10 @@ impl Copier {
             self.buf = Some(buf);
         }
         let Some(mut buf) = first else {
-            return Err(CopyError::Source(None));
+            return Err(CopyError::Source {
+                extent,
+                error: None,
+            });
         };
         for leg in unlike.into_iter().filter(|_| repair) {
             let (result, back) = self.write(leg, extent.lba(), buf).await;

@@ -17,7 +17,7 @@ use super::bases::Base;
 use super::control::{Command, Control};
 use super::data_path::Device;
 use super::error::{ChangeError, CreateError};
-use super::info::Raid1Info;
+use super::info::{Process, Raid1Info};
 use super::lane::Lanes;
 use super::layout::{self, Layout};
 use super::options::{Options, ReadPolicy};
@@ -162,6 +162,40 @@ impl Raid1 {
     pub async fn scrub(&self, repair: bool) -> Result<(), ChangeError> {
         let begun = self.array.ask(|done| Command::Scrub { repair, done });
         begun.await.unwrap_or(Err(ChangeError::Ending))
+    }
+
+    /// Has a rebuild or a scrub wait, after the window that it is at, until it is [resumed](Self::resume) or
+    /// [aborted](Self::abort).
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoJob`].
+    pub fn pause(&self, process: &Process) -> Result<(), ChangeError> {
+        let job = self.array.status().job(process);
+        job.ok_or(ChangeError::NoJob).map(|job| job.pause(true))
+    }
+
+    /// Has a rebuild or a scrub that was paused go on. Nothing if it was not.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoJob`].
+    pub fn resume(&self, process: &Process) -> Result<(), ChangeError> {
+        let job = self.array.status().job(process);
+        job.ok_or(ChangeError::NoJob).map(|job| job.pause(false))
+    }
+
+    /// Ends a rebuild or a scrub, and waits until it has ended. The base that was filled is faulted
+    /// ([`FaultReason::Asked`](super::state::FaultReason::Asked)), and free when this is done; what it was filled with so
+    /// far does not count.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoJob`], also if it has just ended; [`ChangeError::Ending`].
+    pub async fn abort(&self, process: &Process) -> Result<(), ChangeError> {
+        let process = process.clone();
+        let aborted = self.array.ask(|done| Command::Abort { process, done });
+        aborted.await.unwrap_or(Err(ChangeError::Ending))
     }
 
     /// Has its counters begin at 0.

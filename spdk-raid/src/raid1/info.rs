@@ -6,9 +6,8 @@ use spdk_safe::units::Blocks;
 
 use super::array::Array;
 use super::counters::Counts;
-use super::jobs::JobKind;
+use super::jobs::{JobKind, Seen};
 use super::state::{ArrayState, LegState};
-use std::sync::atomic::Ordering;
 
 /// An array, as it was when somebody looked. Where `bdev_raid_get_bdevs` has names for what is in it, it has those.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -59,6 +58,16 @@ pub struct BaseInfo {
     pub data_size: u64,
 }
 
+/// What an array does by itself, and people may pause or end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Process {
+    /// Filling the base of this name.
+    Rebuild(String),
+    /// Comparing the bases.
+    Scrub,
+}
+
 /// A job under way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -82,6 +91,10 @@ pub struct Progress {
     pub blocks: u64,
     /// Of a hundred.
     pub percent: u64,
+    /// How fast it was in the last seconds, in MiB a second, to a tenth; none while it is paused, and before it has begun.
+    pub rate_mib_per_sec: Option<f64>,
+    /// How many seconds it still takes if it goes on like that; none if it stands still.
+    pub seconds_left: Option<u64>,
 }
 
 fn as_text<S: serde::Serializer>(
@@ -129,7 +142,12 @@ impl Array {
             data_size: status.blocks.0,
         });
         let processes = status.jobs.iter().map(|job| {
-            let blocks = job.done.load(Ordering::Relaxed);
+            let Seen {
+                done,
+                rate,
+                is_paused,
+            } = job.seen();
+            let blocks = done.min(total);
             let target = slots.iter().find(|slot| Some(slot.id) == job.leg);
             ProcessInfo {
                 kind: match job.kind {
@@ -140,8 +158,15 @@ impl Array {
                 progress: Progress {
                     blocks,
                     percent: (u128::from(blocks) * 100 / u128::from(total)) as u64,
+                    rate_mib_per_sec: rate.map(|rate| {
+                        let mib = rate * f64::from(self.block_size) / f64::from(1 << 20);
+                        (mib * 10.0).round() / 10.0
+                    }),
+                    seconds_left: rate
+                        .filter(|rate| *rate > 0.0)
+                        .map(|rate| ((total - blocks) as f64 / rate).ceil() as u64),
                 },
-                is_paused: job.is_paused.load(Ordering::Relaxed),
+                is_paused,
             }
         });
         Raid1Info {

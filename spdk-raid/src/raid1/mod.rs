@@ -64,7 +64,7 @@ pub use self::{
     counters::Counts,
     error::{ChangeError, CreateError},
     handle::{Raid1, Raid1Builder},
-    info::{BaseInfo, ProcessInfo, Progress, Raid1Info},
+    info::{BaseInfo, Process, ProcessInfo, Progress, Raid1Info},
     module::{MODULE, with},
     options::{Options, ReadPolicy},
     rpc::METHODS,

@@ -3,12 +3,15 @@
 //! Each runs as a task on a thread of the array's own, window by window, under a range lock for each. What it finds out
 //! about legs it tells control.
 
+mod job;
+mod pace;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use spdk_safe::units::{Blocks, Lba};
 
+pub(super) use self::job::{Job, JobKind, Seen};
 use super::array::Array;
 use super::control::Command;
 use super::copy::{Compared, Copier, CopyError};
@@ -21,54 +24,6 @@ use crate::split::Extent;
 const TRIES: u32 = 5;
 const WAIT: Duration = Duration::from_millis(20);
 
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-
-pub(super) enum JobKind {
-    /// Fills a leg.
-    Rebuild,
-    /// Compares legs.
-    Scrub,
-}
-
-/// A job, as control, its task and those who look at it share it.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) kind: JobKind,
-    /// The leg that is filled.
-    pub(super) leg: Option<LegId>,
-    pub(super) done: AtomicU64,
-    pub(super) is_paused: AtomicBool,
-    pub(super) is_aborted: AtomicBool,
-}
-
-pub(super) type JobStatus = Arc<Job>;
-
-impl Job {
-    pub(super) fn new(kind: JobKind, leg: Option<LegId>) -> Arc<Self> {
-        Arc::new(Self {
-            kind,
-            leg,
-            done: AtomicU64::new(0),
-            is_paused: AtomicBool::new(false),
-            is_aborted: AtomicBool::new(false),
-        })
-    }
-
-    /// Waits while the job is paused. False if it is to end.
-    async fn goes_on(&self, array: &Array) -> bool {
-        loop {
-            if self.is_aborted.load(Ordering::Relaxed) || array.status().is_ending {
-                return false;
-            }
-            if !self.is_paused.load(Ordering::Relaxed) {
-                return true;
-            }
-            spdk_exec::sleep(WAIT).await;
-        }
-    }
-}
-
 /// Blocks of a window.
 fn window(array: &Array) -> u64 {
     let bytes = array.status().options.window.0;
@@ -78,9 +33,11 @@ fn window(array: &Array) -> u64 {
 /// Fills a leg from its beginning to its end.
 pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
     let mut copier = Copier::new(&array);
+    let mut tries = 0;
     let failed = loop {
-        if !job.goes_on(&array).await {
-            break Some(FaultReason::Asked);
+        if !job.goes_on(&array, &mut copier).await {
+            // Whoever wants that has said so to control.
+            return;
         }
         let snapshot = array.published.get();
         let Some(target) = snapshot.legs.iter().find(|known| known.id == leg) else {
@@ -115,7 +72,8 @@ pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
                 })
                 .await;
                 let _ = array.status().legs.filled_to(leg, Lba(end));
-                job.done.store(end, Ordering::Relaxed);
+                job.came_to(&array, end, blocks);
+                tries = 0;
             }
             Err(CopyError::NoMemory(_)) => {
                 lock.release(|_| ()).await;
@@ -125,8 +83,14 @@ pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
                 lock.release(|_| ()).await;
                 break bad.first().map(|(_, reason)| *reason);
             }
-            Err(CopyError::Source(_) | CopyError::Refused(_)) => {
+            Err(CopyError::Refused(_)) if tries < TRIES => {
                 lock.release(|_| ()).await;
+                tries += 1;
+                spdk_exec::sleep(WAIT).await;
+            }
+            Err(error @ (CopyError::Source { .. } | CopyError::Refused(_))) => {
+                lock.release(|_| ()).await;
+                log::error!("raid1 {:?}: a base can't be filled: {error}", array.name);
                 break Some(FaultReason::Rebuild);
             }
         }
@@ -228,7 +192,7 @@ pub(super) async fn scrub(array: Arc<Array>, job: Arc<Job>, repair: bool) {
     let mut at = 0;
     loop {
         let total = array.status().blocks.0;
-        if at >= total || !job.goes_on(&array).await {
+        if at >= total || !job.goes_on(&array, &mut copier).await {
             return;
         }
         let blocks = Blocks(window(&array).min(total - at));
@@ -245,7 +209,7 @@ pub(super) async fn scrub(array: Arc<Array>, job: Arc<Job>, repair: bool) {
                     array.fault(vec![leg], reason).await;
                 }
                 at += blocks.0;
-                job.done.store(at, Ordering::Relaxed);
+                job.came_to(&array, at, blocks);
             }
             Err(_) => spdk_exec::sleep(WAIT).await,
         }

@@ -1,0 +1,323 @@
+//! What arrays do by themselves: rebuilds and scrubs, and who holds them up.
+
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use spdk_bdevs::ramdisk::{self, Action, Fault, Ramdisk};
+use spdk_raid::raid1::state::{ArrayState, FaultReason, LegState};
+use spdk_raid::raid1::{ChangeError, MODULE, Options, Process, Progress, Raid1};
+use spdk_safe::prelude::*;
+use spdk_safe::test::Harness;
+
+static SPDK: Harness = Harness::new(&[&MODULE, &ramdisk::MODULE]);
+
+const BLOCKS: u64 = 1024;
+/// Blocks of a window.
+const WINDOW: u64 = 8;
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.window = Bytes(WINDOW * 512);
+    options
+}
+
+/// One window, and then none for an hour.
+fn slow() -> Options {
+    let mut options = options();
+    options.max_bandwidth = Some(Bytes(1));
+    options
+}
+
+/// Ramdisks `name0`, `name1`, ..., and an array over them.
+async fn array(spdk: &Spdk, name: &str, count: usize, options: Options) -> (Raid1, Vec<Ramdisk>) {
+    let mut disks = Vec::new();
+    let mut builder = Raid1::builder(name).options(options);
+    for at in 0..count {
+        disks.push(disk(spdk, &format!("{name}{at}")).await);
+        builder = builder.base(format!("{name}{at}"));
+    }
+    (builder.create(spdk).await.unwrap(), disks)
+}
+
+/// As [`array`], with the place of the last one free, and data on the others.
+async fn degraded(
+    spdk: &Spdk,
+    name: &str,
+    count: usize,
+    options: Options,
+) -> (Raid1, Vec<Ramdisk>) {
+    let (md, disks) = array(spdk, name, count, options).await;
+    md.remove(&format!("{name}{}", count - 1)).await.unwrap();
+    let desc = BdevDesc::open(spdk, name).read_write().unwrap();
+    let ch = desc.channel().unwrap();
+    for lba in (0..BLOCKS).step_by(64) {
+        write(&ch, lba, 64, (lba / 64 + 1) as u8).await.unwrap();
+    }
+    drop(ch);
+    desc.close().await;
+    (md, disks)
+}
+
+async fn disk(spdk: &Spdk, name: &str) -> Ramdisk {
+    let disk = Ramdisk::builder(name).blocks(Blocks(BLOCKS));
+    disk.create(spdk).await.unwrap()
+}
+
+/// Deletes the array, and looks that all disks are equal.
+async fn equal_in_the_end(spdk: &Spdk, md: Raid1, disks: Vec<Ramdisk>) {
+    md.delete().await;
+    let first = contents(spdk, disks[0].name()).await;
+    for disk in &disks[1..] {
+        assert!(
+            first == contents(spdk, disk.name()).await,
+            "{:?}",
+            disk.name()
+        );
+    }
+    for disk in disks {
+        disk.delete().await.unwrap();
+    }
+}
+
+async fn delete(array: Raid1, disks: Vec<Ramdisk>) {
+    array.delete().await;
+    for disk in disks {
+        disk.delete().await.unwrap();
+    }
+}
+
+/// Waits until `is` says so.
+async fn until(array: &Raid1, is: impl Fn(&Raid1) -> bool) {
+    let executor = spdk_exec::spdk::attach().unwrap();
+    for _ in 0..4000 {
+        if is(array) {
+            return;
+        }
+        executor.sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("never: {:#?}", array.info());
+}
+
+fn state(array: &Raid1, at: usize) -> LegState {
+    array.info().base_bdevs_list[at].state
+}
+
+/// How far the first job is.
+fn progress(array: &Raid1) -> Progress {
+    array.info().processes[0].progress
+}
+
+fn rebuild(base: &str) -> Process {
+    Process::Rebuild(base.into())
+}
+
+async fn write(ch: &IoChannel<ReadWrite>, lba: u64, blocks: u64, byte: u8) -> Result<(), IoError> {
+    let mut buf = ch.alloc(Blocks(blocks)).unwrap();
+    buf.fill(byte);
+    ch.write(Lba(lba), buf).await.0
+}
+
+/// The first byte of each block.
+async fn read(ch: &IoChannel<ReadWrite>, lba: u64, blocks: u64) -> Result<Vec<u8>, IoError> {
+    let buf = ch.read_blocks(Lba(lba), Blocks(blocks)).await?;
+    Ok(buf.chunks(512).map(|block| block[0]).collect())
+}
+
+/// All of a bdev's contents.
+async fn contents(spdk: &Spdk, name: &str) -> Vec<u8> {
+    let desc = BdevDesc::open(spdk, name).read_only().unwrap();
+    let ch = desc.channel().unwrap();
+    let buf = ch.read_blocks(Lba(0), desc.num_blocks()).await.unwrap();
+    drop(ch);
+    desc.close().await;
+    buf.to_vec()
+}
+
+#[test]
+fn a_rebuild_moves_no_more_than_it_may_and_that_can_be_changed_under_way() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = degraded(&spdk, "bw", 2, slow()).await;
+        md.add("bw1").await.unwrap();
+        until(&md, |md| progress(md).blocks == WINDOW).await;
+        // It waits for the next 4096 bytes to be paid for.
+        let seen = progress(&md);
+        assert_eq!((seen.blocks, seen.percent), (WINDOW, 0));
+        assert_eq!(md.info().state, ArrayState::Rebuilding);
+        md.set_options(options()).await.unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        assert!(md.info().processes.is_empty());
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn a_rebuild_that_is_paused_stands_still_while_io_goes_on_and_is_resumed() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = degraded(&spdk, "pause", 2, slow()).await;
+        let desc = BdevDesc::open(&spdk, "pause").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        md.add("pause1").await.unwrap();
+        until(&md, |md| progress(md).blocks == WINDOW).await;
+        md.pause(&rebuild("pause1")).unwrap();
+        md.set_options(options()).await.unwrap();
+        assert!(md.info().processes[0].is_paused);
+        // Below its front, at it, and above.
+        for round in 0..20 {
+            for lba in [0, WINDOW - 4, WINDOW, 512, BLOCKS - 8] {
+                write(&ch, lba, 8, round).await.unwrap();
+                assert_eq!(read(&ch, lba, 8).await.unwrap(), [round; 8]);
+            }
+        }
+        until(&md, |md| progress(md).rate_mib_per_sec.is_none()).await;
+        let seen = progress(&md);
+        assert_eq!((seen.blocks, seen.seconds_left), (WINDOW, None));
+        md.resume(&rebuild("pause1")).unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        let over = md.resume(&rebuild("pause1"));
+        assert_eq!(over, Err(ChangeError::NoJob));
+        drop(ch);
+        desc.close().await;
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn a_rebuild_that_is_aborted_lets_go_of_its_base_which_can_be_added_again() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = degraded(&spdk, "abort", 2, slow()).await;
+        for pause in [false, true] {
+            md.add("abort1").await.unwrap();
+            if pause {
+                md.pause(&rebuild("abort1")).unwrap();
+            }
+            md.abort(&rebuild("abort1")).await.unwrap();
+            let reason = FaultReason::Asked;
+            assert_eq!(state(&md, 1), LegState::Faulted { reason });
+            assert!(md.info().processes.is_empty());
+            let again = md.abort(&rebuild("abort1")).await;
+            assert_eq!(again, Err(ChangeError::NoJob));
+            // Nobody has it.
+            let desc = BdevDesc::open(&spdk, "abort1").read_write().unwrap();
+            let desc = desc.claim(&MODULE).map_err(|(error, _)| error).unwrap();
+            desc.close().await;
+        }
+        md.set_options(options()).await.unwrap();
+        md.add("abort1").await.unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        let done = md.abort(&rebuild("abort1")).await;
+        assert_eq!(done, Err(ChangeError::NoJob));
+        assert_eq!(md.info().state, ArrayState::Optimal);
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn a_paused_rebuild_ends_when_its_base_goes_is_taken_away_or_the_array_is_deleted() {
+    SPDK.run(async |spdk| {
+        let (md, mut disks) = degraded(&spdk, "pgone", 2, slow()).await;
+        md.add("pgone1").await.unwrap();
+        md.pause(&rebuild("pgone1")).unwrap();
+        md.remove("pgone1").await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+
+        md.add("pgone1").await.unwrap();
+        md.pause(&rebuild("pgone1")).unwrap();
+        let pulled = disks.pop().unwrap();
+        pulled.remove();
+        pulled.gone().await;
+        until(&md, |md| md.info().processes.is_empty()).await;
+        let reason = FaultReason::Gone;
+        assert_eq!(state(&md, 1), LegState::Faulted { reason });
+
+        disks.push(disk(&spdk, "pgone1").await);
+        md.add("pgone1").await.unwrap();
+        md.pause(&rebuild("pgone1")).unwrap();
+        delete(md, disks).await;
+    });
+}
+
+#[test]
+fn a_scrub_is_paused_resumed_and_aborted() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = array(&spdk, "sp", 2, slow()).await;
+        assert_eq!(md.pause(&Process::Scrub), Err(ChangeError::NoJob));
+        md.scrub(false).await.unwrap();
+        until(&md, |md| progress(md).blocks == WINDOW).await;
+        md.pause(&Process::Scrub).unwrap();
+        md.set_options(options()).await.unwrap();
+        assert_eq!(md.scrub(false).await, Err(ChangeError::Scrubbing));
+        md.abort(&Process::Scrub).await.unwrap();
+        assert!(md.info().processes.is_empty());
+        assert_eq!(md.info().state, ArrayState::Optimal);
+
+        md.set_options(slow()).await.unwrap();
+        md.scrub(false).await.unwrap();
+        md.pause(&Process::Scrub).unwrap();
+        md.set_options(options()).await.unwrap();
+        md.resume(&Process::Scrub).unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn several_arrays_are_rebuilt_at_once() {
+    SPDK.run(async |spdk| {
+        let mut all = Vec::new();
+        for name in ["once-a", "once-b", "once-c"] {
+            let (md, disks) = degraded(&spdk, name, 2, slow()).await;
+            md.add(&format!("{name}1")).await.unwrap();
+            all.push((md, disks));
+        }
+        for (md, _) in &all {
+            until(md, |md| progress(md).blocks == WINDOW).await;
+        }
+        let rebuilding = |md: &Raid1| md.info().state == ArrayState::Rebuilding;
+        assert!(all.iter().all(|(md, _)| rebuilding(md)));
+        // The last one is done first.
+        for (md, _) in all.iter().rev() {
+            md.set_options(options()).await.unwrap();
+            until(md, |md| md.info().state == ArrayState::Optimal).await;
+        }
+        for (md, disks) in all {
+            equal_in_the_end(&spdk, md, disks).await;
+        }
+    });
+}
+
+#[test]
+fn a_window_that_is_copied_holds_up_writes_to_itself_and_nothing_else() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = degraded(&spdk, "stall", 3, options()).await;
+        let desc = BdevDesc::open(&spdk, "stall").read_write().unwrap();
+        let ch = Rc::new(desc.channel().unwrap());
+        // The copy of one window does not end.
+        let hold = Fault::new(Action::Hold).io(IoType::Read);
+        disks[0].set_faults([hold.range(Lba(512), Blocks(1))]);
+        md.add("stall2").await.unwrap();
+        until(&md, |_| disks[0].held() == 1).await;
+        assert_eq!(progress(&md).blocks, 512);
+        for lba in [0, 504, 520, BLOCKS - 8] {
+            write(&ch, lba, 8, 77).await.unwrap();
+        }
+        for lba in (0..BLOCKS).step_by(8) {
+            read(&ch, lba, 8).await.unwrap();
+        }
+        assert_eq!(md.info().counters.parked, 0);
+        let executor = spdk_exec::spdk::attach().unwrap();
+        let parked = executor.spawn({
+            let ch = Rc::clone(&ch);
+            async move { write(&ch, 516, 8, 78).await }
+        });
+        until(&md, |md| md.info().counters.parked == 1).await;
+        assert_eq!(progress(&md).blocks, 512);
+        disks[0].let_go();
+        parked.await.unwrap().unwrap();
+        assert_eq!(read(&ch, 516, 8).await.unwrap(), [78; 8]);
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        drop(ch);
+        desc.close().await;
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
