@@ -23,7 +23,7 @@ use super::{BdevDesc, DescMode, DescState};
 use crate::error::{BdevCallError, Errno, IoType};
 use crate::panic::contain;
 use crate::sync::lock;
-use crate::thread::{ThreadBound, app_thread, current_id, ticks};
+use crate::thread::{ThreadBound, app_thread, current_id, spdk_ticks};
 use crate::units::{Blocks, Lba};
 
 /// How many reports wait at most; then the oldest ones go.
@@ -237,7 +237,7 @@ unsafe extern "C" fn timeout_callback(key: *mut c_void, bdev_io: *mut spdk_sys::
             io: io_type(info.type_),
             lba: info.has_range.then_some(Lba(info.offset_blocks)),
             blocks: info.has_range.then_some(Blocks(info.num_blocks)),
-            age: duration(ticks().saturating_sub(info.submit_ticks)),
+            age: duration(spdk_ticks().saturating_sub(info.submit_ticks)),
             thread: current_id(),
         });
     });

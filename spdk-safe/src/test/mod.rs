@@ -27,6 +27,7 @@ mod thread;
 
 pub use open::Open;
 pub use schedule::{Random, Turn};
+pub(crate) use seeded::seeded_ticks;
 pub use seeded::{Case, SeededHarness};
 pub use thread::{Running, TestThread, ThreadEnded};
 

@@ -5,6 +5,7 @@
 //! seed of a failure replays it; a crash names its seed too.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -25,6 +26,23 @@ const SEED: &str = "SPDK_TEST_SEED";
 
 /// A case that is not done after so many turns hangs. (The slowest of ours take some thousands.)
 const MOST_TURNS: u64 = 2_000_000;
+
+/// By how much time goes on with each turn, in parts of a second.
+const TURNS_IN_A_SECOND: u64 = 100_000;
+
+thread_local! {
+    /// Turns on the thread of this harness, from 1 on; 0 on all others.
+    static TURNS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The time on the thread of a seeded harness; `None` on all others.
+pub(crate) fn seeded_ticks() -> Option<u64> {
+    let turns = TURNS.get();
+    (turns != 0).then(|| {
+        let second = crate::thread::ticks_per_second().max(1);
+        turns.saturating_mul((second / TURNS_IN_A_SECOND).max(1))
+    })
+}
 
 /// One SPDK for the tests of a process, each run with many schedules.
 ///
@@ -49,7 +67,8 @@ const MOST_TURNS: u64 = 2_000_000;
 /// });
 /// ```
 ///
-/// What depends on the clock is not in the seed: pollers with a period run when they are due.
+/// [`ticks`](crate::thread::ticks) is a time of the harness: 10 us for each turn. So what sleeps by it is in the seed.
+/// What depends on SPDK's own clock is not: pollers with a period run when they are due.
 #[derive(Debug)]
 pub struct SeededHarness {
     modules: &'static [&'static BdevModule],
@@ -258,6 +277,7 @@ fn drive<F: Future>(
 
 /// One turn. Whose it was.
 fn turn(own: &mut OwnLoop, schedule: &mut Schedule, turns: Option<&mut Vec<Turn>>) -> usize {
+    TURNS.set(TURNS.get() + 1);
     let (at, messages) = schedule.next(own.threads());
     own.poll_thread(at, messages);
     if at == 0 {
@@ -282,6 +302,7 @@ fn start(modules: &'static [&'static BdevModule], pools: Pools) -> Shared {
         .name("spdk-test".into())
         .spawn(move || {
             IS_HARNESS.set(true);
+            TURNS.set(1);
             keep_panics_for_their_tests();
             name_the_seed_in_crashes();
             let mut builder = App::builder("spdk-test")

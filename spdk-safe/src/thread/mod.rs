@@ -173,8 +173,19 @@ pub fn is_exiting() -> bool {
 }
 
 /// The time in ticks (`spdk_get_ticks`).
+///
+/// Under a `SeededHarness` it is a time of that: it goes on with each turn, so that what sleeps is in the seed too.
 #[must_use]
 pub fn ticks() -> u64 {
+    #[cfg(feature = "test")]
+    if let Some(ticks) = crate::test::seeded_ticks() {
+        return ticks;
+    }
+    spdk_ticks()
+}
+
+/// The time in ticks by SPDK's own clock.
+pub(crate) fn spdk_ticks() -> u64 {
     // SAFETY: reads the CPU's counter.
     unsafe { spdk_sys::spdk_get_ticks() }
 }

@@ -1,0 +1,326 @@
+//! What lanes do: I/O of all types, and what of it may fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use spdk_raid::raid1::Raid1;
+use spdk_raid::raid1::state::{ArrayState, LegState};
+use spdk_safe::bdev::SharedDesc;
+use spdk_safe::prelude::*;
+use spdk_safe::test::Random;
+
+use super::disks::Disk;
+use super::model::{Model, pattern};
+use super::plan::{Plan, Step, What};
+use super::{LANES, SIZE, total};
+
+pub(crate) type Checked = Result<(), String>;
+
+/// What all lanes of a case know.
+pub(crate) struct Shared {
+    pub(crate) md: Raid1,
+    pub(crate) model: Model,
+    pub(crate) disks: Vec<Arc<Disk>>,
+    pub(crate) plan: Plan,
+    pub(crate) tags: AtomicU64,
+    /// RESETs that have begun, and those under way.
+    pub(crate) resets: AtomicU64,
+    pub(crate) resetting: AtomicU64,
+    /// How often the array's state could not be kept.
+    pub(crate) forgotten: Arc<AtomicU64>,
+    /// The array is being deleted.
+    pub(crate) is_ending: AtomicBool,
+}
+
+/// What there was before an I/O.
+pub(crate) struct Before {
+    /// Disks in sync: how often something was done to them, and went wrong on them.
+    in_sync: Vec<(usize, u64, u64)>,
+    resets: u64,
+    resetting: u64,
+    forgotten: u64,
+}
+
+impl Shared {
+    /// The disks in sync.
+    pub(crate) fn in_sync(&self) -> Vec<usize> {
+        let bases = self.md.info().base_bdevs_list;
+        let in_sync = bases
+            .iter()
+            .filter(|base| base.state == LegState::InSync)
+            .filter_map(|base| base.name.as_deref());
+        let number = |name: &str| self.disks.iter().position(|disk| disk.name == name);
+        in_sync.filter_map(number).collect()
+    }
+
+    fn before(&self) -> Before {
+        let look = |at: usize| {
+            let disk = &self.disks[at];
+            (at, disk.touched.load(Ordering::Relaxed), disk.injected())
+        };
+        Before {
+            in_sync: self.in_sync().into_iter().map(look).collect(),
+            resets: self.resets.load(Ordering::Relaxed),
+            resetting: self.resetting.load(Ordering::Relaxed),
+            forgotten: self.forgotten.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether the array goes, or is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed) || self.md.info().state == ArrayState::Failed
+    }
+
+    /// Why an I/O that failed should not have; `None` if it may have.
+    fn objection(&self, before: &Before) -> Option<String> {
+        let was_reset =
+            before.resetting != 0 || self.resets.load(Ordering::Relaxed) != before.resets;
+        let was_forgotten = self.forgotten.load(Ordering::Relaxed) != before.forgotten;
+        if self.is_over() || was_reset || was_forgotten {
+            return None;
+        }
+        let did_wrong =
+            |&(at, _, injected): &(usize, u64, u64)| self.disks[at].injected() != injected;
+        if self.plan.refuses && before.in_sync.iter().any(did_wrong) {
+            return None;
+        }
+        if let Some(rock) = self.plan.rock {
+            return Some(format!("and disk {rock} is there, which does it"));
+        }
+        let now = self.in_sync();
+        let innocent = before.in_sync.iter().find(|leg| {
+            let disk = &self.disks[leg.0];
+            now.contains(&leg.0)
+                && !did_wrong(leg)
+                && disk.touched.load(Ordering::Relaxed) == leg.1
+                && !disk.is_out()
+        });
+        innocent.map(|leg| format!("and disk {} did nothing wrong", leg.0))
+    }
+
+    /// Checks how an I/O ended: whether it did what it was to.
+    fn ended(
+        &self,
+        what: &str,
+        before: &Before,
+        result: Result<(), IoError>,
+    ) -> Result<bool, String> {
+        total::IOS.add(1);
+        let Err(error) = result else {
+            return Ok(true);
+        };
+        total::FAILED.add(1);
+        match self.objection(before) {
+            None => Ok(false),
+            Some(why) => Err(format!("{what} failed ({error}), {why}")),
+        }
+    }
+
+    /// Whether the array says that its legs are equal wherever nobody writes.
+    pub(crate) fn is_equal(&self) -> bool {
+        self.md.info().dirty_ranges == 0
+    }
+}
+
+/// Memory in one of several forms, with `bytes` in it.
+enum Buffer {
+    Heap(Vec<u8>),
+    Dma(DmaBuf),
+    /// In pieces that are no whole blocks, at odd addresses.
+    Pieces(Vec<Vec<u8>>),
+}
+
+impl Buffer {
+    fn of(bytes: &[u8], ch: &IoChannel<ReadWrite>, random: &mut Random) -> Self {
+        match random.below(3) {
+            0 => Self::Heap(bytes.to_vec()),
+            1 => {
+                let mut buf = ch.alloc(Blocks((bytes.len() / SIZE) as u64)).unwrap();
+                buf.copy_from_slice(bytes);
+                Self::Dma(buf)
+            }
+            _ => Self::Pieces(
+                bytes
+                    .chunks(1 + random.below(SIZE * 2))
+                    .map(<[u8]>::to_vec)
+                    .collect(),
+            ),
+        }
+    }
+
+    async fn write(self, ch: &IoChannel<ReadWrite>, lba: Lba) -> Result<(), IoError> {
+        match self {
+            Self::Heap(buf) => ch.write(lba, buf).await.0,
+            Self::Dma(buf) => ch.write(lba, buf).await.0,
+            Self::Pieces(buf) => ch.write(lba, buf).await.0,
+        }
+    }
+
+    async fn read(self, ch: &IoChannel<ReadWrite>, lba: Lba) -> Result<Vec<u8>, IoError> {
+        Ok(match self {
+            Self::Heap(buf) => {
+                let (result, buf) = ch.read(lba, buf).await;
+                result.map(|()| buf)?
+            }
+            Self::Dma(buf) => {
+                let (result, buf) = ch.read(lba, buf).await;
+                result.map(|()| buf.to_vec())?
+            }
+            Self::Pieces(buf) => {
+                let (result, buf) = ch.read(lba, buf).await;
+                result.map(|()| buf.concat())?
+            }
+        })
+    }
+
+    async fn compare(self, ch: &IoChannel<ReadWrite>, lba: Lba) -> Result<(), IoError> {
+        match self {
+            Self::Heap(buf) => ch.compare(lba, buf).await.0,
+            Self::Dma(buf) => ch.compare(lba, buf).await.0,
+            Self::Pieces(buf) => ch.compare(lba, buf).await.0,
+        }
+    }
+}
+
+/// All lanes of one thread.
+pub(crate) async fn work(
+    shared: Arc<Shared>,
+    desc: SharedDesc<ReadWrite>,
+    steps: Vec<Step>,
+) -> Checked {
+    let of = |lane| steps.iter().filter(move |step| step.lane == lane);
+    let lanes = (0..LANES).map(|at| lane(&shared, &desc, of(at).cloned().collect()));
+    join_all(lanes).await.into_iter().collect()
+}
+
+/// One I/O after the other.
+async fn lane(shared: &Shared, desc: &SharedDesc<ReadWrite>, steps: Vec<Step>) -> Checked {
+    let open = || match desc.channel() {
+        Ok(ch) => Ok(Some(ch)),
+        Err(_) if shared.is_over() => Ok(None),
+        Err(error) => Err(format!("there is no channel: {error}")),
+    };
+    let mut ch = None;
+    for step in steps {
+        match step.what {
+            What::Pause(polls) => pause(polls).await,
+            What::Reopen => {
+                ch = None;
+                pause(step.count).await;
+            }
+            _ => {
+                if ch.is_none() {
+                    ch = open()?;
+                }
+                let Some(ch) = &ch else {
+                    return Ok(());
+                };
+                let mut random = Random::new(step.seed);
+                run_step(shared, ch, &step, &mut random).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn pause(polls: usize) {
+    for _ in 0..polls {
+        spdk_exec::yield_now().await;
+    }
+}
+
+async fn run_step(
+    shared: &Shared,
+    ch: &IoChannel<ReadWrite>,
+    step: &Step,
+    random: &mut Random,
+) -> Checked {
+    let model = &shared.model;
+    let &Step { first, count, .. } = step;
+    let (lba, blocks) = (Lba(first as u64), Blocks(count as u64));
+    let tag = shared.tags.fetch_add(1, Ordering::Relaxed) as u32;
+    let before = shared.before();
+    match step.what {
+        What::Read => {
+            let read = model.begin_read(first, count, shared.is_equal());
+            let buffer = Buffer::of(&pattern(&vec![tag; count]), ch, random);
+            match buffer.read(ch, lba).await {
+                Ok(bytes) => {
+                    total::IOS.add(1);
+                    read.end(Some(&bytes))?;
+                }
+                Err(error) => {
+                    read.end(None)?;
+                    shared.ended("a read", &before, Err(error))?;
+                }
+            }
+        }
+        What::Write => {
+            let Some(write) = model.begin_write(first, &vec![tag; count]) else {
+                return Ok(());
+            };
+            let buffer = Buffer::of(&pattern(&vec![tag; count]), ch, random);
+            let result = buffer.write(ch, lba).await;
+            write.end(shared.ended("a write", &before, result)?);
+        }
+        What::Unmap | What::WriteZeroes => {
+            let Some(write) = model.begin_write(first, &vec![0; count]) else {
+                return Ok(());
+            };
+            let result = match step.what {
+                What::Unmap if ch.supports(IoType::Unmap) => ch.unmap(lba, blocks).await,
+                _ => ch.write_zeroes(lba, blocks).await,
+            };
+            write.end(shared.ended("an unmap or write zeroes", &before, result)?);
+        }
+        What::Compare => {
+            let tags = model.guess(first, count, random);
+            let read = model.begin_read(first, count, shared.is_equal());
+            let result = Buffer::of(&pattern(&tags), ch, random)
+                .compare(ch, lba)
+                .await;
+            read.end_compare(&tags, &result)?;
+            if !matches!(&result, Err(error) if error.is_miscompare()) {
+                shared.ended("a compare", &before, result)?;
+            }
+        }
+        What::CompareAndWrite => {
+            // SPDK's own, over what a device does not do, takes one block.
+            let count = if ch.info().acwu == 1 { 1 } else { count };
+            let tags = model.guess(first, count, random);
+            let Some(write) = model.begin_write(first, &vec![tag; count]) else {
+                return Ok(());
+            };
+            let (compare, new) = (pattern(&tags), pattern(&vec![tag; count]));
+            let result = ch.compare_and_write(lba, compare, new).await.0;
+            if matches!(&result, Err(error) if error.is_miscompare()) {
+                // SPDK's own says so too when its compare has failed.
+                write.end_miscompare(&tags, shared.plan.faults.is_empty())?;
+            } else {
+                let done = shared.ended("a compare and write", &before, result)?;
+                write.end_equal(done, &tags)?;
+            }
+        }
+        What::Copy(to) if ch.supports(IoType::Copy) => {
+            let Some(copy) = model.begin_copy(first, to, count) else {
+                return Ok(());
+            };
+            let result = ch.copy(Lba(to as u64), lba, blocks).await;
+            copy.end(shared.ended("a copy", &before, result)?);
+        }
+        What::Reset if ch.supports(IoType::Reset) => {
+            shared.resets.fetch_add(1, Ordering::Relaxed);
+            shared.resetting.fetch_add(1, Ordering::Relaxed);
+            let result = ch.reset().await;
+            // While it counts itself nothing is objected to.
+            shared.ended("a reset", &before, result)?;
+            shared.resetting.fetch_sub(1, Ordering::Relaxed);
+        }
+        _ if ch.supports(IoType::Flush) => {
+            shared.ended("a flush", &before, ch.flush(lba, blocks).await)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! What a case does, as a list that can be cut: of a failure the part that is enough for it.
+
+use std::fmt;
+
+use spdk_bdevs::ramdisk::{Action, Fault};
+use spdk_safe::prelude::*;
+use spdk_safe::test::Random;
+
+use super::{BLOCKS, LANES, THREADS};
+
+/// What one I/O does. Where the array can't, it is a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Read,
+    Write,
+    Unmap,
+    WriteZeroes,
+    Compare,
+    CompareAndWrite,
+    /// To this block.
+    Copy(usize),
+    Flush,
+    Reset,
+    /// Nothing, for so many polls.
+    Pause(usize),
+    /// The lane closes its channel and opens another.
+    Reopen,
+}
+
+/// One I/O of a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) thread: usize,
+    pub(crate) lane: usize,
+    pub(crate) what: What,
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    /// For the form of its memory, and what it compares with.
+    pub(crate) seed: u64,
+}
+
+/// What is done to the array, or to a disk, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// Takes it out of the array.
+    Remove(usize),
+    /// Puts it in, made anew if it was pulled out.
+    Add(usize),
+    /// Puts the second in the place of the first.
+    Replace(usize, usize),
+    /// Pulls it out, as it is.
+    Pull(usize),
+    Scrub {
+        repair: bool,
+    },
+    Options {
+        policy: usize,
+        window: u64,
+    },
+    /// What waits in disks is let go of: aborted.
+    LetGo,
+    /// Faults of all disks begin anew.
+    Faults,
+    ResetCounters,
+    Delete,
+}
+
+/// A deed, and how many polls of the app thread are between it and the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Admin {
+    pub(crate) pause: usize,
+    pub(crate) deed: Deed,
+}
+
+/// A disk, whether it is a leg at the beginning or comes later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DiskPlan {
+    pub(crate) is_malloc: bool,
+    pub(crate) is_leg: bool,
+    /// Blocks that it has more than it needs.
+    pub(crate) more: u64,
+}
+
+/// All of a case but its schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) disks: Vec<DiskPlan>,
+    /// A leg that does all that it is asked, sooner or later, and stays: so all that the array is asked must succeed.
+    pub(crate) rock: Option<usize>,
+    /// Legs refuse requests.
+    pub(crate) refuses: bool,
+    pub(crate) missing: bool,
+    pub(crate) policy: usize,
+    pub(crate) window: u64,
+    /// Polls that it takes to keep the array's state, at most.
+    pub(crate) persist: usize,
+    /// One in so many attempts to keep it fails; 0 is none.
+    pub(crate) forgets: usize,
+    /// The last look is behind a scrub that repairs.
+    pub(crate) last_scrub: bool,
+    /// Of which disk.
+    pub(crate) faults: Vec<(usize, Fault)>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) admin: Vec<Admin>,
+}
+
+/// How many disks there are beside the legs.
+const SPARES: usize = 2;
+
+impl Plan {
+    /// That of `seed`.
+    pub(crate) fn of(seed: u64) -> Self {
+        let random = &mut Random::new(!seed);
+        // One in eight without anything that goes wrong.
+        let is_calm = random.one_in(8);
+        let legs = 2 + random.below(3);
+        let disks: Vec<_> = (0..legs + SPARES)
+            .map(|at| DiskPlan {
+                is_malloc: random.one_in(4),
+                is_leg: at < legs,
+                more: if random.one_in(3) { 8 } else { 0 },
+            })
+            .collect();
+        let rock = (is_calm || !random.one_in(3)).then(|| random.below(legs));
+        let refuses = rock.is_some() && !is_calm && random.one_in(6);
+        let resets = !is_calm && random.one_in(6);
+        let mut faults = Vec::new();
+        if !is_calm {
+            for (at, disk) in disks.iter().enumerate() {
+                for _ in 0..random.below(4) {
+                    let fault = fault(random, rock == Some(at), refuses);
+                    if !disk.is_malloc {
+                        faults.push((at, fault));
+                    }
+                }
+            }
+        }
+        let lanes = (0..THREADS).flat_map(|thread| (0..LANES).map(move |lane| (thread, lane)));
+        let ops = 4 + random.below(24);
+        // Small regions make for overlaps.
+        let region = [8, 16, BLOCKS as usize][random.below(3)];
+        let steps = lanes
+            .flat_map(|lane| vec![lane; ops])
+            .map(|(thread, lane)| {
+                let first = random.below(region);
+                let count = 1 + random.below((BLOCKS as usize - first).min(6));
+                Step {
+                    thread,
+                    lane,
+                    what: what(random, count, resets),
+                    first,
+                    count,
+                    seed: random.next(),
+                }
+            })
+            .collect();
+        let admin = match random.below(8) {
+            0 => Vec::new(),
+            _ => (0..1 + random.below(8))
+                .map(|_| Admin {
+                    pause: below_one_of(random, [30, 300, 1500]),
+                    deed: deed(random, legs, rock, is_calm),
+                })
+                .collect(),
+        };
+        Self {
+            rock,
+            refuses,
+            missing: random.one_in(4),
+            policy: random.below(3),
+            window: window(random),
+            persist: random.below(40),
+            forgets: if random.one_in(10) && !is_calm { 3 } else { 0 },
+            last_scrub: random.one_in(3),
+            disks,
+            faults,
+            steps,
+            admin,
+        }
+    }
+
+    /// How many things are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.faults.len() + self.steps.len() + self.admin.len()
+    }
+
+    /// With those things alone whose numbers `kept` has.
+    pub(crate) fn only(&self, kept: &[usize]) -> Self {
+        let mut at = 0..;
+        let mut is_kept = || at.next().is_some_and(|at| kept.contains(&at));
+        let mut plan = self.clone();
+        plan.faults.retain(|_| is_kept());
+        plan.steps.retain(|_| is_kept());
+        plan.admin.retain(|_| is_kept());
+        plan
+    }
+
+    /// Whether somebody does something to this disk.
+    pub(crate) fn is_left_alone(&self, at: usize) -> bool {
+        let is_meant = |admin: &Admin| match admin.deed {
+            Deed::Remove(disk) | Deed::Add(disk) | Deed::Pull(disk) => disk == at,
+            Deed::Replace(one, other) => one == at || other == at,
+            _ => false,
+        };
+        let mut faults = self.faults.iter().filter(|(disk, _)| *disk == at);
+        !self.admin.iter().any(is_meant) && faults.all(|(_, fault)| is_harmless(fault))
+    }
+
+    /// Whether the array is deleted in the middle.
+    pub(crate) fn resets(&self) -> bool {
+        self.steps.iter().any(|step| step.what == What::Reset)
+    }
+}
+
+/// Whether nothing fails by it.
+fn is_harmless(fault: &Fault) -> bool {
+    let said = format!("{fault:?}");
+    said.contains("DelayPolls") || said.contains("NoMemory")
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, disk) in self.disks.iter().enumerate() {
+            let kind = if disk.is_malloc { "malloc" } else { "ramdisk" };
+            let part = match (self.rock == Some(at), disk.is_leg) {
+                (true, _) => "the leg that stays",
+                (_, true) => "leg",
+                _ => "spare",
+            };
+            writeln!(f, "  disk {at}: {kind}, {part}, {} more blocks", disk.more)?;
+        }
+        writeln!(
+            f,
+            "  missing {}, policy {}, window {}, persistence in {} polls, 1 of {} fails, refusals {}, last scrub {}",
+            self.missing,
+            self.policy,
+            self.window,
+            self.persist,
+            self.forgets,
+            self.refuses,
+            self.last_scrub
+        )?;
+        for (at, fault) in &self.faults {
+            writeln!(f, "  disk {at}: {fault:?}")?;
+        }
+        for step in &self.steps {
+            let Step {
+                thread,
+                lane,
+                what,
+                first,
+                count,
+                seed,
+            } = step;
+            writeln!(
+                f,
+                "  thread {thread}, lane {lane}: {what:?} of {count} from {first} on (seed {seed:#x})"
+            )?;
+        }
+        for Admin { pause, deed } in &self.admin {
+            writeln!(f, "  after {pause} polls: {deed:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Small numbers as often as large ones.
+fn below_one_of(random: &mut Random, ends: [usize; 3]) -> usize {
+    let end = ends[random.below(3)];
+    random.below(end)
+}
+
+fn window(random: &mut Random) -> u64 {
+    [1, 3, 8, 64][random.below(4)]
+}
+
+fn what(random: &mut Random, count: usize, resets: bool) -> What {
+    match random.below(24) {
+        0..7 => What::Read,
+        7..14 => What::Write,
+        14 => What::Unmap,
+        15 => What::WriteZeroes,
+        16 => What::Compare,
+        17 => What::CompareAndWrite,
+        18 => What::Copy(random.below(BLOCKS as usize - count + 1)),
+        19 | 20 => What::Pause(below_one_of(random, [10, 100, 600])),
+        21 => What::Reopen,
+        22 if resets && random.one_in(3) => What::Reset,
+        _ => What::Flush,
+    }
+}
+
+fn deed(random: &mut Random, legs: usize, rock: Option<usize>, is_calm: bool) -> Deed {
+    let all = legs + SPARES;
+    // Not the rock.
+    let disk = |random: &mut Random| loop {
+        let at = random.below(all);
+        if Some(at) != rock {
+            return at;
+        }
+    };
+    match random.below(20) {
+        0..3 => Deed::Remove(disk(random)),
+        3..8 => Deed::Add(disk(random)),
+        8..10 => Deed::Replace(disk(random), disk(random)),
+        10..13 => Deed::Pull(disk(random)),
+        13..15 => Deed::Scrub {
+            repair: random.one_in(2),
+        },
+        15 | 16 => Deed::Options {
+            policy: random.below(3),
+            window: window(random),
+        },
+        17 if random.one_in(3) => Deed::Delete,
+        18 if !is_calm => Deed::Faults,
+        19 => Deed::LetGo,
+        _ => Deed::ResetCounters,
+    }
+}
+
+fn fault(random: &mut Random, is_rock: bool, refuses: bool) -> Fault {
+    let io = [
+        IoType::Read,
+        IoType::Write,
+        IoType::Write,
+        IoType::Unmap,
+        IoType::WriteZeroes,
+        IoType::Flush,
+    ][random.below(6)];
+    let action = match random.below(20) {
+        0..4 => Action::DelayPolls(random.below(30) as u32),
+        4..6 => Action::DelayPolls(random.below(400) as u32),
+        6..9 => Action::NoMemory,
+        _ if is_rock => Action::DelayPolls(random.below(60) as u32),
+        9 | 10 if refuses => Action::Nvme { sct: 0, sc: 2 },
+        9..12 => Action::Fail,
+        12 => Action::Nvme { sct: 2, sc: 0x81 },
+        13 => Action::Abort,
+        14 | 15 => Action::Short(Blocks(random.below(4) as u64)),
+        16..19 => Action::Hold,
+        _ => Action::Remove,
+    };
+    let fault = Fault::new(action)
+        .after(random.below(40) as u64)
+        .times(1 + random.below(8) as u64);
+    let fault = match random.one_in(3) {
+        true => fault,
+        false => fault.io(io),
+    };
+    match random.one_in(3) {
+        true => fault.range(Lba(random.below(BLOCKS as usize) as u64), Blocks(3)),
+        false => fault,
+    }
+}
