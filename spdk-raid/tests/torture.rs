@@ -10,9 +10,19 @@
 //! | `TORTURE_KEEP` | the numbers of those things in its plan that are kept, as a failure prints them |
 //! | `TORTURE_SECONDS`, `TORTURE_CASES` | how long, how many cases at most |
 //! | `TORTURE_FROM` | the first seed |
+//! | `TORTURE_TRACE` | if it is set, everything that a case does is said |
 //! | `TORTURE_SHRINK` | how many seconds a failure is made smaller for |
 
 #![forbid(unsafe_code)]
+
+/// Says what happens, if `TORTURE_TRACE` is set.
+macro_rules! trace {
+    ($($what:tt)*) => {
+        if std::env::var_os("TORTURE_TRACE").is_some() {
+            eprintln!("torture: {}", format_args!($($what)*));
+        }
+    };
+}
 
 #[path = "torture/case.rs"]
 mod case;

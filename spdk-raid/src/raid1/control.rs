@@ -244,6 +244,18 @@ impl Control {
     /// Publishes the legs as they are now: those that have left are gone from all threads when this is done.
     async fn publish_legs(&mut self) {
         let legs = self.array.status().legs.clone();
+        // First nobody reads them any more, then nobody writes them.
+        let some_leave = self.array.published.update(|snapshot| {
+            let mut some_leave = false;
+            for leg in &mut snapshot.legs {
+                leg.leaves = legs.slot_of(leg.id).is_none();
+                some_leave |= leg.leaves;
+            }
+            some_leave
+        });
+        if some_leave {
+            self.array.pass().await;
+        }
         self.array.published.update(|snapshot| {
             snapshot.legs.retain(|leg| legs.slot_of(leg.id).is_some());
             for leg in &mut snapshot.legs {
@@ -421,6 +433,7 @@ impl Control {
                 desc: shared,
                 offset: 0,
                 front,
+                leaves: false,
             });
             snapshot.legs.sort_by_key(|leg| leg.slot);
         });

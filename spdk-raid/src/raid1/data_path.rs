@@ -198,6 +198,11 @@ where
     for (at, leg) in view.legs.iter().enumerate() {
         let bit = 1 << at;
         let below = match leg.front {
+            // It counts no more, but somebody may still read from it what we are about to acknowledge.
+            ALL if leg.leaves => {
+                answers.filling |= bit;
+                blocks
+            }
             ALL => {
                 answers.in_sync |= bit;
                 blocks

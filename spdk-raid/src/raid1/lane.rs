@@ -160,6 +160,8 @@ pub(super) struct Entry {
     pub(super) here: Option<Rc<Here>>,
     pub(super) offset: u64,
     pub(super) front: u64,
+    /// It is not read any more.
+    pub(super) leaves: bool,
 }
 
 /// A leg on this thread, for as long as it is one.
@@ -194,9 +196,10 @@ impl View {
                 here,
                 offset: leg.offset,
                 front: leg.front,
+                leaves: leg.leaves,
             });
         }
-        let is_whole = |leg: &Entry| leg.front == ALL && leg.here.is_some();
+        let is_whole = |leg: &Entry| leg.front == ALL && !leg.leaves && leg.here.is_some();
         Ok(Self {
             is_plain: legs.iter().all(is_whole)
                 && snapshot.locks.is_empty()
@@ -255,7 +258,7 @@ impl View {
         let end = lba.0.saturating_add(blocks.0);
         let may = |at: usize| {
             let leg = &self.legs[at];
-            not & (1 << at) == 0 && leg.here.is_some() && end <= leg.front
+            not & (1 << at) == 0 && leg.here.is_some() && !leg.leaves && end <= leg.front
         };
         let extent = Extent::new(lba, blocks).ok();
         let is_dirty = extent.is_some_and(|extent| {

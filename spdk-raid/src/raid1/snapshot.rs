@@ -47,6 +47,9 @@ pub(super) struct Leg {
     pub(super) offset: u64,
     /// The first block that it has not; [`ALL`] if it is in sync.
     pub(super) front: u64,
+    /// Nobody reads it any more. It is written until all threads know that: else one of them could still read from it
+    /// what another one has already written to the others alone, and acknowledged.
+    pub(super) leaves: bool,
 }
 
 /// A range that nobody may change now.
@@ -62,7 +65,7 @@ pub(super) struct Lock {
 
 impl Leg {
     pub(super) fn is_in_sync(&self) -> bool {
-        self.front == ALL
+        self.front == ALL && !self.leaves
     }
 }
 

@@ -176,12 +176,14 @@ async fn admin(spdk: &Spdk, shared: &Arc<Shared>) {
     let (md, disks) = (&shared.md, &shared.disks);
     for &Admin { pause: polls, deed } in &shared.plan.admin {
         pause(polls).await;
+        trace!("{deed:?}");
         let touch = |at: usize| disks[at].touched.fetch_add(1, Ordering::Relaxed);
         match deed {
             Deed::Remove(at) => {
                 touch(at);
                 let _ = md.remove(&disks[at].name).await;
                 touch(at);
+                trace!("ended: {deed:?}");
             }
             Deed::Add(at) => {
                 touch(at);

@@ -218,6 +218,7 @@ async fn lane(shared: &Shared, desc: &SharedDesc<ReadWrite>, steps: Vec<Step>) -
                 };
                 let mut random = Random::new(step.seed);
                 run_step(shared, ch, &step, &mut random).await?;
+                trace!("ended: {step:?}");
             }
         }
     }
@@ -241,6 +242,7 @@ async fn run_step(
     let (lba, blocks) = (Lba(first as u64), Blocks(count as u64));
     let tag = shared.tags.fetch_add(1, Ordering::Relaxed) as u32;
     let before = shared.before();
+    trace!("tag {tag}: {step:?}");
     match step.what {
         What::Read => {
             let read = model.begin_read(first, count, shared.is_equal());

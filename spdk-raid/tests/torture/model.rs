@@ -241,11 +241,15 @@ impl Reading<'_> {
         tags: &[u32],
         result: &Result<(), IoError>,
     ) -> Result<(), String> {
-        let (model, first) = (self.model, self.first);
+        let first = self.first;
         let must_be = {
-            let blocks = model.lock();
-            let is = |(block, tag): (&Block, &u32)| block.possible == [*tag];
-            blocks[first..].iter().zip(tags).all(is)
+            let blocks = self.model.lock();
+            let all = self.seen.iter().zip(&blocks[first..]).zip(tags);
+            let mut is = all.map(|((seen, block), tag)| {
+                let mut possible = seen.possible.iter().chain(&block.begun[seen.begun..]);
+                possible.all(|possible| possible == tag)
+            });
+            is.all(|is| is)
         };
         match result {
             Ok(()) => self.end(Some(&pattern(tags))),

@@ -27,8 +27,11 @@ const SEED: &str = "SPDK_TEST_SEED";
 /// A case that is not done after so many turns hangs. (The slowest of ours take some thousands.)
 const MOST_TURNS: u64 = 2_000_000;
 
-/// By how much time goes on with each turn, in parts of a second.
+/// By how much time goes on with each turn, at most, in parts of a second.
 const TURNS_IN_A_SECOND: u64 = 100_000;
+
+/// A case begins at a multiple of so many turns: then its timers fall as they do when it runs alone.
+const CASE: u64 = 1 << 24;
 
 thread_local! {
     /// Turns on the thread of this harness, from 1 on; 0 on all others.
@@ -40,7 +43,8 @@ pub(crate) fn seeded_ticks() -> Option<u64> {
     let turns = TURNS.get();
     (turns != 0).then(|| {
         let second = crate::thread::ticks_per_second().max(1);
-        turns.saturating_mul((second / TURNS_IN_A_SECOND).max(1))
+        let turn = (second / TURNS_IN_A_SECOND).max(1);
+        turns.saturating_mul(1 << turn.ilog2())
     })
 }
 
@@ -67,7 +71,7 @@ pub(crate) fn seeded_ticks() -> Option<u64> {
 /// });
 /// ```
 ///
-/// [`ticks`](crate::thread::ticks) is a time of the harness: 10 us for each turn. So what sleeps by it is in the seed.
+/// [`ticks`](crate::thread::ticks) is a time of the harness: 5 to 10 us for each turn. So what sleeps by it is in the seed.
 /// What depends on SPDK's own clock is not: pollers with a period run when they are due.
 #[derive(Debug)]
 pub struct SeededHarness {
@@ -199,6 +203,7 @@ fn run_case(
     mut turns: Option<&mut Vec<Turn>>,
 ) -> Result<(), Failure> {
     CURRENT.store(seed, Ordering::Relaxed);
+    TURNS.set(TURNS.get().next_multiple_of(CASE));
     let mut schedule = Schedule::new(seed);
     let spdk = own.spdk();
     let outcome = drive(own, &mut schedule, turns.as_deref_mut(), async {
