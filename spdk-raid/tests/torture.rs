@@ -58,7 +58,7 @@ const LANES: usize = 3;
 static SPDK: SeededHarness = SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]);
 /// I/Os wait for memory.
 static TINY: SeededHarness = SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(Pools {
-    bdev_ios: 23,
+    bdev_ios: 47,
     bdev_io_cache: 4,
     ..Pools::small()
 });

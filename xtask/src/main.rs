@@ -28,6 +28,7 @@ mod setup;
 mod spdk;
 #[cfg(test)]
 mod test_host;
+mod torture;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -67,6 +68,10 @@ enum Task {
     Sanitize,
     /// Fuzz what takes input from outside: each target for a while, from its seeds; needs a nightly toolchain.
     Fuzz(fuzz::Fuzz),
+    /// Torture the RAID1: random I/O, faults and admin actions, and one model of what may be read.
+    ///
+    /// What fails is made smaller, and printed with the seed that replays it.
+    Torture(torture::Torture),
     /// Build an SPDK from Debian's archive into the cache, if there is none.
     ///
     /// Looks at SPDK_DIR, then at pkg-config, then in ${XDG_CACHE_HOME:-~/.cache}/spdk-sys. Finding none, it
@@ -130,6 +135,10 @@ fn run(cli: Cli, host: &Host) -> Result<ExitCode> {
         Task::Loom => checks::loom()?,
         Task::Sanitize => checks::sanitize()?,
         Task::Fuzz(options) => fuzz::fuzz(&options)?,
+        Task::Torture(options) => {
+            setup::ensure(host)?;
+            torture::torture(&options)?;
+        }
         Task::Spdk(SpdkArgs { print: true, .. }) => {
             let (text, found) = setup::report(host);
             println!("{}", text.trim_end());
