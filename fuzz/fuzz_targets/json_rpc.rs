@@ -102,7 +102,9 @@ fuzz_target!(|text: &[u8]| {
             // It is refused by serde_json too, or has something that nobody knows; `[...]` is what structs are not.
             let plain = serde_json::from_slice::<Params>(trimmed);
             assert!(
-                plain.is_err() || error.0.starts_with("there is no parameter") || trimmed[0] != b'{',
+                plain.is_err()
+                    || error.0.starts_with("there is no parameter")
+                    || trimmed[0] != b'{',
                 "{text:?}: {error:?}"
             );
         }

@@ -57,7 +57,10 @@ impl Reason {
 
 /// The rules: what the places are after a change, or why it is refused.
 fn rule(slots: &mut [(LegId, LegState)], ids: &[LegId], op: &Op) -> Result<(), Refused> {
-    let in_sync = slots.iter().filter(|slot| slot.1 == LegState::InSync).count();
+    let in_sync = slots
+        .iter()
+        .filter(|slot| slot.1 == LegState::InSync)
+        .count();
     let mut leg = |number: u8| {
         let id = ids[usize::from(number) % ids.len()];
         let mut active = slots.iter_mut().filter(|slot| slot.1.is_active());
@@ -100,11 +103,18 @@ fn rule(slots: &mut [(LegId, LegState)], ids: &[LegId], op: &Op) -> Result<(), R
 }
 
 fn of(legs: &Legs) -> Vec<(LegId, LegState)> {
-    legs.slots().iter().map(|slot| (slot.id, slot.state)).collect()
+    legs.slots()
+        .iter()
+        .map(|slot| (slot.id, slot.state))
+        .collect()
 }
 
 fuzz_target!(|case: Case| {
-    let Case { places, ops, ranges } = case;
+    let Case {
+        places,
+        ops,
+        ranges,
+    } = case;
     if places.is_empty() || places.len() > 32 {
         return;
     }
@@ -141,7 +151,9 @@ fuzz_target!(|case: Case| {
         // Data is lost only with a bdev that has gone.
         has_failed |= matches!(op, Op::Fault(_, Reason::Gone)) && in_sync == 0;
         assert!(in_sync != 0 || has_failed, "{op:?} on {before:?}");
-        let rebuilding = expected.iter().any(|slot| matches!(slot.1, LegState::Rebuilding { .. }));
+        let rebuilding = expected
+            .iter()
+            .any(|slot| matches!(slot.1, LegState::Rebuilding { .. }));
         let is = match (in_sync, rebuilding) {
             (0, _) => ArrayState::Failed,
             (n, _) if n == places.len() => ArrayState::Optimal,
