@@ -5,13 +5,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use serde_json::{Value, json};
-use spdk_bdevs::ramdisk;
-use spdk_raid::raid1;
+use spdk_bdevs::{passthru, ramdisk};
+use spdk_raid::raid1::{self, Raid1, Raid1Builder};
 use spdk_safe::app::{Builder, yield_now};
 use spdk_safe::prelude::*;
-use spdk_safe::rpc::{Client, ClientError};
+use spdk_safe::rpc::{Client, ClientError, RpcError};
+
+const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Says which test a child process is to run.
 const CHILD: &str = "SPDK_RAID_TEST_CHILD";
@@ -58,7 +61,7 @@ fn app() -> Builder {
         .memory(Mib(500))
         .pools(Pools::small())
         .log_level(LogLevel::Warn);
-    raid1::with(ramdisk::with(app))
+    raid1::with(passthru::with(ramdisk::with(app)))
 }
 
 /// Runs `work` on an OS thread, and waits for it without blocking SPDK.
@@ -141,10 +144,37 @@ fn names(client: &mut Client, category: &str) -> Vec<String> {
         .collect()
 }
 
+/// The states of the bases.
+fn states(client: &mut Client, name: &str) -> Vec<String> {
+    let array = array(client, name);
+    let bases = array["base_bdevs_list"].as_array().unwrap().iter();
+    bases
+        .map(|base| base["state"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Waits until all bases are in sync, and nothing is under way.
+fn settle(client: &mut Client, name: &str) {
+    for _ in 0..1000 {
+        let now = array(client, name);
+        if now["array"]["health"] == "optimal" && now["process"].is_null() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("never: {:#}", array(client, name));
+}
+
 const CREATE: &str = "bdev_rust_raid1_create";
 const DELETE: &str = "bdev_rust_raid1_delete";
 const GET: &str = "bdev_rust_raid1_get_bdevs";
 const SET: &str = "bdev_rust_raid1_set_options";
+
+const ADD: &str = "bdev_rust_raid1_add_base_bdev";
+const REMOVE: &str = "bdev_rust_raid1_remove_base_bdev";
+const REPLACE: &str = "bdev_rust_raid1_replace_base_bdev";
+const SCRUB: &str = "bdev_rust_raid1_scrub";
+const RESET: &str = "bdev_rust_raid1_reset_counters";
 
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
@@ -315,4 +345,546 @@ fn what_is_saved_comes_back_with_its_bases_and_options() {
             })
         },
     );
+}
+
+fn errno(errno: i32) -> i64 {
+    -i64::from(errno)
+}
+
+#[test]
+fn r1_what_is_wrong_with_parameters_is_an_error_and_nothing_is_left_behind() {
+    in_process(
+        "r1_what_is_wrong_with_parameters_is_an_error_and_nothing_is_left_behind",
+        |_| {
+            target(None, |socket| {
+                let client = &mut Client::connect(socket).unwrap();
+                for name in ["a", "b"] {
+                    disk(client, name, 64);
+                }
+                let large = json!({"name": "4k", "num_blocks": 64, "block_size": 4096});
+                ok(client, "bdev_ramdisk_create", large);
+                let invalid = i64::from(RpcError::INVALID_PARAMS);
+                let (inval, exist) = (errno(libc::EINVAL), errno(libc::EEXIST));
+                let many: Vec<_> = (0..33).map(|at| format!("base{at}")).collect();
+                let with = |what: Value| {
+                    let mut params = json!({"name": "md", "base_bdevs": ["a", "b"]});
+                    for (name, value) in what.as_object().unwrap() {
+                        params[name] = value.clone();
+                    }
+                    params
+                };
+                for (wrong, code) in [
+                    (json!({}), invalid),
+                    (json!({"name": "md"}), invalid),
+                    (json!({"base_bdevs": ["a", "b"]}), invalid),
+                    (json!(["md", ["a", "b"]]), invalid),
+                    (with(json!({"name": 7})), invalid),
+                    (with(json!({"base_bdevs": "a b"})), invalid),
+                    (with(json!({"base_bdevs": ["a", 7]})), invalid),
+                    (with(json!({"what": 1})), invalid),
+                    (with(json!({"uuid": "no"})), invalid),
+                    (with(json!({"raid_level": "raid0"})), invalid),
+                    (with(json!({"read_policy": "any"})), invalid),
+                    (with(json!({"process_window_size_kb": -1})), invalid),
+                    (with(json!({"strip_size_kb": 64})), inval),
+                    (with(json!({"superblock": true})), errno(libc::ENOTSUP)),
+                    (with(json!({"process_window_size_kb": 0})), inval),
+                    (
+                        with(json!({"process_window_size_kb": (64 << 10) + 1})),
+                        inval,
+                    ),
+                    (with(json!({"name": ""})), inval),
+                    (with(json!({"name": "m\0d"})), inval),
+                    (with(json!({"name": "m".repeat(64)})), inval),
+                    (with(json!({"base_bdevs": []})), inval),
+                    (with(json!({"base_bdevs": ["a"]})), inval),
+                    (with(json!({"base_bdevs": many})), inval),
+                    (with(json!({"base_bdevs": ["a", "a"]})), inval),
+                    (with(json!({"base_bdevs": ["later", "later"]})), inval),
+                    (with(json!({"base_bdevs": [null, null]})), inval),
+                    (with(json!({"base_bdevs": ["a", ""]})), inval),
+                    (with(json!({"base_bdevs": ["a", "b\0"]})), inval),
+                    (with(json!({"base_bdevs": ["a", "md"]})), inval),
+                    (with(json!({"base_bdevs": ["a", "4k"]})), inval),
+                    (with(json!({"base_bdevs": ["a", "4k", "later"]})), inval),
+                    (
+                        with(json!({"base_bdevs": ["no", "where"], "degraded": true})),
+                        errno(libc::ENODEV),
+                    ),
+                    (with(json!({"name": "4k"})), exist),
+                ] {
+                    assert_eq!(fails(client, CREATE, wrong.clone()), code, "{wrong}");
+                    assert_eq!(names(client, "all"), [""; 0], "{wrong}");
+                    assert_eq!(bdev(client, "a")["claimed"], false, "{wrong}");
+                }
+                // The same base by two names.
+                let uuid = bdev(client, "a")["uuid"].take();
+                let twice = with(json!({"base_bdevs": ["a", uuid]}));
+                assert_eq!(fails(client, CREATE, twice), inval);
+
+                let one = with(json!({"raid_level": "RAID1"}));
+                ok(client, CREATE, one.clone());
+                assert_eq!(fails(client, CREATE, one), exist);
+                ok(
+                    client,
+                    CREATE,
+                    json!({"name": "waits", "base_bdevs": ["no", "where"], "raid_level": "1"}),
+                );
+                let again = json!({"name": "waits", "base_bdevs": ["other", "ones"]});
+                assert_eq!(fails(client, CREATE, again), exist);
+                // Contract R-06.
+                let claimed = with(json!({"name": "other", "base_bdevs": ["a", "later"]}));
+                assert_eq!(fails(client, CREATE, claimed), errno(libc::EPERM));
+                for method in [DELETE, GET, SET, ADD, REMOVE, REPLACE, SCRUB, RESET] {
+                    assert_eq!(
+                        fails(client, method, json!({"what": 1})),
+                        invalid,
+                        "{method}"
+                    );
+                    assert_eq!(
+                        fails(client, method, json!({"name": 7})),
+                        invalid,
+                        "{method}"
+                    );
+                }
+                for method in [DELETE, ADD, REMOVE, REPLACE, SCRUB] {
+                    assert_eq!(fails(client, method, Value::Null), invalid, "{method}");
+                }
+                assert_eq!(fails(client, GET, json!({"category": "some"})), invalid);
+                assert_eq!(names(client, "all"), ["md", "waits"]);
+            });
+            None
+        },
+    );
+}
+
+#[test]
+fn r2_what_is_not_there_or_not_possible_is_an_error() {
+    in_process("r2_what_is_not_there_or_not_possible_is_an_error", |_| {
+        target(None, |socket| {
+            let client = &mut Client::connect(socket).unwrap();
+            for name in ["a", "b", "c"] {
+                disk(client, name, 64);
+            }
+            disk(client, "small", 63);
+            let (nodev, inval, busy) =
+                (errno(libc::ENODEV), errno(libc::EINVAL), errno(libc::EBUSY));
+            ok(
+                client,
+                CREATE,
+                json!({"name": "md", "base_bdevs": ["a", "b"]}),
+            );
+            ok(
+                client,
+                CREATE,
+                json!({"name": "waits", "base_bdevs": ["c", "where"]}),
+            );
+            for method in [DELETE, GET, SET, SCRUB, RESET, REMOVE] {
+                assert_eq!(
+                    fails(client, method, json!({"name": "no"})),
+                    nodev,
+                    "{method}"
+                );
+            }
+            for (array, base, code) in [
+                ("no", "c", nodev),
+                ("md", "no", nodev),
+                ("md", "small", inval),
+                ("waits", "small", busy),
+                // It has no free place.
+                ("md", "4th", inval),
+                ("md", "c", errno(libc::EPERM)),
+                ("md", "a", errno(libc::EPERM)),
+            ] {
+                if base == "4th" {
+                    disk(client, base, 64);
+                }
+                let params = json!({"raid_bdev": array, "base_bdev": base});
+                assert_eq!(fails(client, ADD, params), code, "{array} {base}");
+            }
+            for (array, old, base, code) in [
+                ("md", "c", "4th", nodev),
+                ("md", "a", "no", nodev),
+                ("no", "a", "4th", nodev),
+                ("md", "a", "small", inval),
+                ("md", "a", "b", errno(libc::EPERM)),
+            ] {
+                let params = json!({"raid_bdev": array, "old_base_bdev": old, "base_bdev": base});
+                assert_eq!(fails(client, REPLACE, params), code, "{array} {old} {base}");
+            }
+            assert_eq!(fails(client, REMOVE, json!({"name": "4th"})), nodev);
+            assert_eq!(fails(client, REMOVE, json!({"name": "c"})), busy);
+            assert_eq!(fails(client, SCRUB, json!({"name": "waits"})), busy);
+            ok(client, REMOVE, json!({"name": "a"}));
+            assert_eq!(bdev(client, "a")["claimed"], false);
+            assert_eq!(fails(client, REMOVE, json!({"name": "a"})), nodev);
+            assert_eq!(fails(client, REMOVE, json!({"name": "b"})), busy);
+            assert_eq!(
+                fails(client, SET, json!({"process_window_size_kb": 0})),
+                inval
+            );
+            assert_eq!(
+                fails(
+                    client,
+                    SET,
+                    json!({"name": "md", "process_window_size_kb": 0})
+                ),
+                inval
+            );
+            assert_eq!(states(client, "md"), ["missing", "in sync"]);
+        });
+        None
+    });
+}
+
+#[test]
+fn r2_an_array_that_is_being_deleted_is_not_deleted_again() {
+    in_process(
+        "r2_an_array_that_is_being_deleted_is_not_deleted_again",
+        |_| {
+            let folder = tempfile::tempdir().unwrap();
+            let socket = folder.path().join("rpc.sock");
+            app()
+                .rpc_socket(&socket)
+                .run(async |spdk| {
+                    let at = socket.clone();
+                    beside(move || {
+                        let client = &mut Client::connect(&at).unwrap();
+                        disk(client, "a", 64);
+                        disk(client, "b", 64);
+                        ok(
+                            client,
+                            CREATE,
+                            json!({"name": "md", "base_bdevs": ["a", "b"]}),
+                        );
+                    })
+                    .await;
+                    // An I/O that stays keeps the bdev.
+                    let a = ramdisk::Ramdisk::find("a").unwrap();
+                    a.set_faults([ramdisk::Fault::new(ramdisk::Action::Hold)]);
+                    let desc = BdevDesc::open(&spdk, "md").read_write().unwrap();
+                    let ch = Rc::new(desc.channel().unwrap());
+                    let read = spdk_safe::thread::spawn_local({
+                        let ch = Rc::clone(&ch);
+                        async move { ch.read_blocks(Lba(0), Blocks(1)).await.map(drop) }
+                    })
+                    .unwrap();
+                    while a.held() == 0 {
+                        yield_now().await;
+                    }
+                    let at = socket.clone();
+                    let first = std::thread::spawn(move || {
+                        let client = &mut Client::connect(&at).unwrap();
+                        ok(client, DELETE, json!({"name": "md"}));
+                    });
+                    let at = socket.clone();
+                    beside(move || {
+                        let client = &mut Client::connect(&at).unwrap();
+                        while names(client, "offline").is_empty() {}
+                        assert_eq!(
+                            fails(client, DELETE, json!({"name": "md"})),
+                            errno(libc::EALREADY)
+                        );
+                        let taken = json!({"name": "md", "base_bdevs": ["c", "d"]});
+                        assert_eq!(fails(client, CREATE, taken), errno(libc::EEXIST));
+                        assert!(
+                            !ours(&save_config(client))
+                                .iter()
+                                .any(|entry| entry["method"] == CREATE)
+                        );
+                    })
+                    .await;
+                    a.let_go();
+                    read.await.unwrap().unwrap();
+                    drop(ch);
+                    desc.close().await;
+                    beside(move || first.join().unwrap()).await;
+                })
+                .unwrap();
+            None
+        },
+    );
+}
+
+#[test]
+fn bases_go_and_come_by_rpc_and_what_is_saved_never_has_one_that_missed_writes() {
+    in_process(
+        "bases_go_and_come_by_rpc_and_what_is_saved_never_has_one_that_missed_writes",
+        |config| {
+            let is_first = config.is_none();
+            target(config.as_deref(), move |socket| {
+                let client = &mut Client::connect(socket).unwrap();
+                if !is_first {
+                    // It began without the base, which is there, and free.
+                    assert_eq!(states(client, "md"), ["in sync", "missing", "missing"]);
+                    assert_eq!(bdev(client, "b")["claimed"], false);
+                    for base in ["b", "d"] {
+                        ok(client, ADD, json!({"raid_bdev": "md", "base_bdev": base}));
+                    }
+                    settle(client, "md");
+                    return None;
+                }
+                for name in ["a", "b", "c", "d"] {
+                    disk(client, name, 64);
+                }
+                let start =
+                    json!({"name": "md", "base_bdevs": ["a", "b", "c", "later"], "degraded": true});
+                ok(client, CREATE, start);
+                assert_eq!(
+                    states(client, "md"),
+                    ["in sync", "in sync", "in sync", "missing"]
+                );
+                assert_eq!(array(client, "md")["array"]["health"], "degraded");
+                ok(client, DELETE, json!({"name": "md"}));
+
+                ok(
+                    client,
+                    CREATE,
+                    json!({"name": "md", "base_bdevs": ["a", "b", "c"]}),
+                );
+                let uuid = bdev(client, "b")["uuid"].take();
+                ok(client, REMOVE, json!({"name": uuid}));
+                assert_eq!(states(client, "md"), ["in sync", "missing", "in sync"]);
+                assert_eq!(array(client, "md")["num_base_bdevs_operational"], 2);
+                ok(client, ADD, json!({"raid_bdev": "md", "base_bdev": uuid}));
+                settle(client, "md");
+                assert_eq!(array(client, "md")["base_bdevs_list"][1]["name"], "b");
+                ok(
+                    client,
+                    REPLACE,
+                    json!({"raid_bdev": "md", "old_base_bdev": "c", "base_bdev": "d"}),
+                );
+                settle(client, "md");
+                assert_eq!(array(client, "md")["base_bdevs_list"][2]["name"], "d");
+                assert_eq!(bdev(client, "c")["claimed"], false);
+                ok(client, SCRUB, json!({"name": "md", "repair": true}));
+                settle(client, "md");
+                let counters =
+                    |client: &mut Client| array(client, "md")["array"]["counters"].take();
+                assert_ne!(counters(client)["locks"], 0);
+                ok(client, RESET, json!({"name": "md"}));
+                assert_eq!(counters(client)["locks"], 0);
+
+                // One that is faulted, and one that is being filled.
+                ok(client, "bdev_ramdisk_delete", json!({"name": "b"}));
+                disk(client, "b", 64);
+                while states(client, "md")[1] != "faulted: its bdev is gone" {}
+                ok(client, REMOVE, json!({"name": "d"}));
+                let hold = json!([{"action": "hold", "io": "write"}]);
+                ok(
+                    client,
+                    "bdev_ramdisk_set_faults",
+                    json!({"name": "d", "faults": hold}),
+                );
+                ok(client, ADD, json!({"raid_bdev": "md", "base_bdev": "d"}));
+                // In the first free place.
+                assert_eq!(states(client, "md"), ["in sync", "rebuilding", "missing"]);
+                let process = &array(client, "md")["process"];
+                assert_eq!(process["type"], "rebuild");
+                assert_eq!(process["target"], "d");
+                assert_eq!(process["progress"], json!({"blocks": 0, "percent": 0}));
+                ok(
+                    client,
+                    "bdev_ramdisk_set_faults",
+                    json!({"name": "d", "faults": []}),
+                );
+                let config = save_config(client);
+                let md = ours(&config).pop().unwrap();
+                assert_eq!(md["params"]["base_bdevs"], json!(["a", null, null]));
+                // The app ends with a rebuild whose target does not answer.
+                Some(config)
+            })
+        },
+    );
+}
+
+#[test]
+fn the_app_ends_with_arrays_at_work() {
+    in_process("the_app_ends_with_arrays_at_work", |_| {
+        let ended = app().run(async |spdk| {
+            for (name, count) in [("busy", 2), ("filled", 2), ("scrubbed", 3)] {
+                for at in 0..count {
+                    let disk = ramdisk::Ramdisk::builder(format!("{name}{at}"));
+                    disk.blocks(Blocks(4096)).create(&spdk).await.unwrap();
+                }
+            }
+            let [busy, filled, scrubbed] =
+                [("busy", 2), ("filled", 1), ("scrubbed", 3)].map(|(name, count)| {
+                    let bases = (0..count).map(|at| format!("{name}{at}"));
+                    let builder = bases.fold(Raid1::builder(name), Raid1Builder::base);
+                    match count {
+                        1 => builder.missing(),
+                        _ => builder,
+                    }
+                });
+            let busy = busy.create(&spdk).await.unwrap();
+            let filled = filled.create(&spdk).await.unwrap();
+            let scrubbed = scrubbed.create(&spdk).await.unwrap();
+            // Writes without end, on two SPDK threads.
+            let load = |spdk: Spdk| async move {
+                let desc = BdevDesc::open(&spdk, "busy").read_write().unwrap();
+                let ch = desc.channel().unwrap();
+                for lba in 0.. {
+                    if ch
+                        .write(Lba(lba % 4096), ch.alloc(Blocks(1)).unwrap())
+                        .await
+                        .0
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            };
+            let _load = spdk_safe::thread::spawn_local(load(spdk.clone())).unwrap();
+            let desc = BdevDesc::open(&spdk, "busy").read_write().unwrap();
+            let shared = desc.share();
+            let other = Thread::builder("load").spawner(spdk_exec::spdk::attach);
+            let other = other.create(&spdk).await.unwrap();
+            let _load = other
+                .handle()
+                .try_spawn(move || async move {
+                    let ch = shared.channel().unwrap();
+                    while ch
+                        .write(Lba(7), ch.alloc(Blocks(1)).unwrap())
+                        .await
+                        .0
+                        .is_ok()
+                    {}
+                })
+                .unwrap();
+            // A rebuild, and a scrub, that do not come to an end.
+            let hold = || [ramdisk::Fault::new(ramdisk::Action::Hold)];
+            let target = ramdisk::Ramdisk::find("filled1").unwrap();
+            target.set_faults(hold());
+            filled.add("filled1").await.unwrap();
+            let third = ramdisk::Ramdisk::find("scrubbed2").unwrap();
+            third.set_faults(hold());
+            scrubbed.scrub(true).await.unwrap();
+            while target.held() == 0 || third.held() == 0 {
+                yield_now().await;
+            }
+            assert_eq!(busy.info().state.to_string(), "optimal");
+            assert_eq!(filled.info().processes.len(), 1);
+            assert_eq!(scrubbed.info().processes.len(), 1);
+            std::mem::forget(desc);
+            std::mem::forget(other);
+        });
+        ended.unwrap();
+        None
+    });
+}
+
+#[test]
+fn a_base_belongs_to_its_array_before_others_look_at_it() {
+    in_process(
+        "a_base_belongs_to_its_array_before_others_look_at_it",
+        |_| {
+            target(None, |socket| {
+                let client = &mut Client::connect(socket).unwrap();
+                disk(client, "a", 64 * 2048);
+                disk(client, "b", 64 * 2048);
+                let passthru = |client: &mut Client, name: &str| {
+                    let params = json!({"name": format!("pt-{name}"), "base_bdev_name": name});
+                    ok(client, "bdev_rust_passthru_create", params);
+                };
+                passthru(client, "a");
+                passthru(client, "b");
+                let md = json!({"name": "md", "base_bdevs": ["pt-a", "pt-b"]});
+                ok(client, CREATE, md.clone());
+                let store = json!({"bdev_name": "md", "lvs_name": "lvs", "cluster_sz": 1 << 20});
+                ok(client, "bdev_lvol_create_lvstore", store);
+                let stores =
+                    |client: &mut Client| ok(client, "bdev_lvol_get_lvstores", Value::Null);
+                assert_eq!(stores(client)[0]["base_bdev"], "md");
+                // Each base holds a whole store.
+                ok(client, DELETE, json!({"name": "md"}));
+                for name in ["pt-a", "pt-b"] {
+                    ok(client, "bdev_rust_passthru_delete", json!({"name": name}));
+                }
+                assert_eq!(stores(client), json!([]));
+                ok(client, CREATE, md);
+                passthru(client, "a");
+                assert_eq!(stores(client), json!([]));
+                passthru(client, "b");
+                while stores(client) == json!([]) {}
+                assert_eq!(stores(client)[0]["base_bdev"], "md");
+            });
+            None
+        },
+    );
+}
+
+#[test]
+fn rpc_py_drives_the_methods_and_saves_them() {
+    let rpc_py = Path::new(TOP).join("../target/rpc-client/bin/spdk-rpc");
+    if !rpc_py.is_file() {
+        return println!(
+            "left out: there is no {}, which `cargo xtask test` gets from PyPI where it can",
+            rpc_py.display()
+        );
+    }
+    in_process("rpc_py_drives_the_methods_and_saves_them", |config| {
+        let is_first = config.is_none();
+        target(config.as_deref(), move |socket| {
+            let run = |args: &str| {
+                let output = Command::new(&rpc_py)
+                    .env("PYTHONPATH", Path::new(TOP).join("scripts"))
+                    .env("PYTHONDONTWRITEBYTECODE", "1")
+                    .arg("-s")
+                    .arg(socket)
+                    .args(["--plugin", "rust_raid1"])
+                    // Bases are one argument, with commas in the stead of spaces here.
+                    .args(args.split(' ').map(|arg| arg.replace(',', " ")))
+                    .stdin(Stdio::null())
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8(output.stdout).unwrap();
+                match output.status.success() {
+                    true => Ok(said),
+                    false => Err(said + &String::from_utf8_lossy(&output.stderr)),
+                }
+            };
+            let ok = |args: &str| run(args).unwrap_or_else(|said| panic!("{args}:\n{said}"));
+            let client = &mut Client::connect(socket).unwrap();
+            if is_first {
+                for name in ["a", "b", "c"] {
+                    disk(client, name, 64);
+                }
+                let set = "bdev_rust_raid1_set_options --process-window-size-kb 64 -b 0 --io-timeout-sec 9";
+                assert_eq!(ok(set).trim(), "true");
+                let create =
+                    "bdev_rust_raid1_create -n md -r raid1 -z 0 -b a,b,- --read-policy primary";
+                ok(create);
+                let said = run(create).unwrap_err();
+                assert!(said.contains("\"code\": -17"), "{said}");
+                assert_eq!(array(client, "md")["options"]["io_timeout_sec"], 9);
+                ok("bdev_rust_raid1_add_base_bdev md c");
+                settle(client, "md");
+                ok("bdev_rust_raid1_remove_base_bdev c");
+                ok("bdev_rust_raid1_replace_base_bdev md b c");
+                ok("bdev_rust_raid1_add_base_bdev md b");
+                settle(client, "md");
+                ok("bdev_rust_raid1_scrub md --repair");
+                ok("bdev_rust_raid1_reset_counters md");
+                settle(client, "md");
+                let (major, minor, _) = spdk_sys::VERSION;
+                if (major, minor) >= (26, 5) {
+                    return Some(serde_json::from_str(&ok("save_config")).unwrap());
+                }
+                println!(
+                    "this client's `save_config` asks what older targets do not know: in its stead"
+                );
+                return Some(save_config(client));
+            }
+            let said = ok("bdev_rust_raid1_get_bdevs online");
+            let shown: Value = serde_json::from_str(&said).unwrap();
+            assert_eq!(shown[0]["base_bdevs_list"][1]["name"], "c");
+            assert_eq!(shown[0]["options"]["read_policy"], "primary");
+            assert_eq!(ok("bdev_rust_raid1_get_bdevs").trim(), said.trim());
+            ok("bdev_rust_raid1_delete md");
+            let said = run("bdev_rust_raid1_delete md").unwrap_err();
+            assert!(said.contains("\"code\": -19"), "{said}");
+            None
+        })
+    });
 }

@@ -329,6 +329,16 @@ pub(super) fn set_options(name: &str, options: &Options) {
     });
 }
 
+/// The array that waits, and has the base `name`.
+pub(super) fn owner(name: &str) -> Option<String> {
+    with(|waiting| {
+        let mut entries = waiting.entries.iter();
+        let entry =
+            entries.find(|entry| entry.bases.iter().flatten().any(|base| base.name == name))?;
+        Some(entry.asked.name.clone())
+    })
+}
+
 /// Deletes an array that waits: lets go of its bases. False if there is none of that name.
 pub(super) async fn delete(name: &str) -> bool {
     let entry = with(|waiting| {

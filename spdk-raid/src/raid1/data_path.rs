@@ -26,6 +26,7 @@ use spdk_safe::units::{Blocks, Lba};
 use super::array::Array;
 use super::control::Command;
 use super::lane::{Channel, Entry, Here, Lane, View};
+use super::rpc::Shown;
 use super::settle;
 use super::snapshot::ALL;
 use super::state::FaultReason;
@@ -61,7 +62,7 @@ impl BlockDevice for Device {
     }
 
     fn dump_info(&self, info: &mut Object<'_>) -> Result<(), WriteError> {
-        info.named("raid1", &self.array.info())
+        info.named("raid", &Shown::of(&self.array))
     }
 
     #[inline]

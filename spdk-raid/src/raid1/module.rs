@@ -1,13 +1,19 @@
 //! What SPDK knows of the RAID1: a bdev module, which examines bdevs, is saved in configurations, and ends.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use spdk_safe::app::{Builder, Spdk};
+use spdk_safe::app::{self, Builder, Spdk};
 use spdk_safe::bdev::BdevInfo;
 use spdk_safe::module::{BdevModule, ConfigEntry, Examine, Module};
 
+use super::array::Array;
 use super::options::Options;
-use super::{awaiting, rpc};
+use super::{awaiting, list, rpc};
+
+/// How long the end of an app waits for rebuilds and scrubs to stop. They may wait for a leg that does not answer, and
+/// are dropped with their thread then.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The bdev module of our arrays; [`with`] gives it to an app.
 pub static MODULE: BdevModule = BdevModule::new(c"rust_raid1")
@@ -44,8 +50,19 @@ impl Module for Behaviour {
         rpc::config()
     }
 
+    /// Bases that arrays wait with are free again, and what arrays do by themselves stops where it is. The arrays
+    /// go when SPDK, or the app, unregisters their bdevs; until then their I/O works.
     async fn fini_start(&self) {
         awaiting::clear().await;
+        let arrays = list::all();
+        for array in &arrays {
+            array.status().is_ending = true;
+        }
+        let start = Instant::now();
+        let is_idle = |array: &Arc<Array>| array.status().jobs.is_empty();
+        while !arrays.iter().all(is_idle) && start.elapsed() < PATIENCE {
+            app::yield_now().await;
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The methods.
 
+mod bases;
+mod config;
 mod errors;
 mod options;
 mod shown;
@@ -7,25 +9,43 @@ mod shown;
 use serde::{Deserialize, Serialize};
 use spdk_safe::app::Spdk;
 use spdk_safe::bdev::Uuid;
-use spdk_safe::module::ConfigEntry;
 use spdk_safe::rpc::{self, Method, RpcError};
 
+pub(super) use self::config::config;
 use self::options::{OptionParams, Policy};
 pub(super) use self::shown::Shown;
 use self::shown::State;
-use super::array::Array;
 use super::awaiting::{self, Start};
 use super::handle::Raid1;
-use super::options::Options;
-use super::state::LegState;
 use super::{list, module};
 
 /// The methods of arrays, for the app builder: [`with`](super::with) gives it all that this module is.
-pub static METHODS: [Method; 4] = [
+pub static METHODS: [Method; 9] = [
     rpc::method(CREATE, rpc::State::Runtime, create),
     rpc::method("bdev_rust_raid1_delete", rpc::State::Runtime, delete),
     rpc::method("bdev_rust_raid1_get_bdevs", rpc::State::Runtime, get_bdevs),
     rpc::method(SET_OPTIONS, rpc::State::Any, set_options),
+    rpc::method(
+        "bdev_rust_raid1_add_base_bdev",
+        rpc::State::Runtime,
+        bases::add,
+    ),
+    rpc::method(
+        "bdev_rust_raid1_remove_base_bdev",
+        rpc::State::Runtime,
+        bases::remove,
+    ),
+    rpc::method(
+        "bdev_rust_raid1_replace_base_bdev",
+        rpc::State::Runtime,
+        bases::replace,
+    ),
+    rpc::method("bdev_rust_raid1_scrub", rpc::State::Runtime, scrub),
+    rpc::method(
+        "bdev_rust_raid1_reset_counters",
+        rpc::State::Runtime,
+        reset_counters,
+    ),
 ];
 
 const SET_OPTIONS: &str = "bdev_rust_raid1_set_options";
@@ -101,6 +121,20 @@ async fn create(spdk: Spdk, params: Create) -> Result<bool, RpcError> {
 
 fn not_found(name: &str) -> RpcError {
     RpcError::new(-libc::ENODEV, format!("there is no raid1 {name:?}"))
+}
+
+/// The array of that name, which must not wait for its bases.
+fn find(name: &str) -> Result<Raid1, RpcError> {
+    if awaiting::options(name).is_some() {
+        return Err(RpcError::new(
+            -libc::EBUSY,
+            format!(
+                "raid1 {name:?} waits for its bases; to start it with those that are there, delete it, and create it \
+                 with \"degraded\": true"
+            ),
+        ));
+    }
+    Raid1::find(name).ok_or_else(|| not_found(name))
 }
 
 #[derive(Deserialize)]
@@ -196,74 +230,30 @@ async fn set_options(_spdk: Spdk, params: SetOptions) -> Result<bool, RpcError> 
     Ok(true)
 }
 
-/// What makes the arrays again, those that wait for their bases, too.
-///
-/// A base that is not in sync is not in it: what it has missed is nowhere said, so it must not come back as if it had
-/// missed nothing. Its place is empty, and it can be added to that again. While bases may differ somewhere, the one that
-/// is read there is the only one.
-pub(super) fn config() -> Vec<ConfigEntry> {
-    let options = OptionParams::of(&module::default_options());
-    let set_options = SetOptions {
-        name: None,
-        read_policy: options.read_policy,
-        process_window_size_kb: options.process_window_size_kb,
-        process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
-        io_timeout_sec: options.io_timeout_sec,
-    };
-    let mut entries = vec![ConfigEntry::new(SET_OPTIONS, set_options)];
-    let arrays = list::all();
-    entries.extend(arrays.iter().filter_map(|array| config_of(array)));
-    entries.extend(awaiting::all().into_iter().map(|array| {
-        let asked = array.asked;
-        let uuid = asked.uuid;
-        entry(asked.name, asked.bases, uuid, &asked.options)
-    }));
-    entries
-}
-
-/// `None` for one that is being deleted, or has no data any more.
-fn config_of(array: &Array) -> Option<ConfigEntry> {
-    let is_dirty = !array.published.get().dirty.is_empty();
-    let status = array.status();
-    let mut bases: Vec<_> = status
-        .legs
-        .slots()
-        .iter()
-        .map(|slot| {
-            let is_in_sync = slot.state == LegState::InSync;
-            slot.name.clone().filter(|_| is_in_sync)
-        })
-        .collect();
-    let first = bases.iter().position(Option::is_some)?;
-    if status.is_ending {
-        return None;
-    }
-    if is_dirty {
-        bases[first + 1..].fill(None);
-    }
-    let uuid = array.uuid.get().copied();
-    Some(entry(array.name.clone(), bases, uuid, &status.options))
-}
-
-fn entry(
+#[derive(Deserialize)]
+struct Scrub {
     name: String,
-    base_bdevs: Vec<Option<String>>,
-    uuid: Option<Uuid>,
-    options: &Options,
-) -> ConfigEntry {
-    let options = OptionParams::of(options);
-    let params = Create {
-        name,
-        base_bdevs,
-        raid_level: Some("raid1".into()),
-        strip_size_kb: None,
-        uuid: uuid.map(|uuid| uuid.to_string()),
-        superblock: None,
-        degraded: None,
-        read_policy: options.read_policy,
-        process_window_size_kb: options.process_window_size_kb,
-        process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
-        io_timeout_sec: options.io_timeout_sec,
+    repair: Option<bool>,
+}
+
+/// Answers when it has begun.
+async fn scrub(_spdk: Spdk, params: Scrub) -> Result<bool, RpcError> {
+    let array = find(&params.name)?;
+    array.scrub(params.repair.unwrap_or(false)).await?;
+    Ok(true)
+}
+
+#[derive(Deserialize)]
+struct ResetCounters {
+    /// Of which array; without one, of all.
+    name: Option<String>,
+}
+
+async fn reset_counters(_spdk: Spdk, params: ResetCounters) -> Result<bool, RpcError> {
+    let arrays = match params.name {
+        Some(name) => vec![find(&name)?],
+        None => Raid1::list(),
     };
-    ConfigEntry::new(CREATE, params)
+    arrays.iter().for_each(Raid1::reset_counters);
+    Ok(true)
 }
