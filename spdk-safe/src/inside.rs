@@ -13,6 +13,9 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
+/// More than a tower of devices has; each level may take some KiB of stack.
+const DEEP: u32 = 48;
+
 thread_local! {
     // No destructor, and no lazy start: entering is an increment.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -44,6 +47,15 @@ pub(crate) fn os_thread() -> usize {
 }
 
 impl Inside {
+    /// Whether SPDK has called us from below ourselves so often that the next call better comes later: there are places
+    /// where it starts the next I/O before it returns from the end of the last one, for as many as wait.
+    #[inline]
+    pub(crate) fn is_deep(&self) -> bool {
+        // SAFETY: by the type invariant it is there, and of this OS thread.
+        let depth = unsafe { self.0.as_ref() };
+        depth.get() > DEEP
+    }
+
     /// The same as [`os_thread`], which is known by now.
     #[inline]
     pub(crate) fn os_thread(&self) -> usize {

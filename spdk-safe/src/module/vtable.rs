@@ -499,6 +499,11 @@ unsafe fn submit<D: BlockDevice>(
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { moved(io) };
     }
+    if inside.is_deep() {
+        // What waited for memory goes on below the end of what had it, in SPDK of all versions (M-32, M-33).
+        // SAFETY: the request is ours and nobody else has it; it comes again as it is.
+        return unsafe { status::again(io, context.home) };
+    }
     // SAFETY: by this function's contract.
     if context.late.get() != Late::No && unsafe { hold_back(context, io, lba, blocks, is_read) } {
         return;
