@@ -259,6 +259,14 @@ impl ChannelCore {
         }
     }
 
+    /// Keeps the channel, and so the descriptor, until what runs now has returned. On the home thread.
+    #[cold]
+    pub(super) fn stay_for_now(self: &Rc<Self>) {
+        self.begin_io();
+        let core = Rc::clone(self);
+        self.home.send(Box::new(move || core.end_io()));
+    }
+
     /// Puts the channel unless something is outstanding. On the home thread. The caller has a count.
     #[cold]
     fn put_if_idle(&self) {

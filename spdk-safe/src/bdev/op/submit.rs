@@ -260,6 +260,11 @@ fn finish(slot: NonNull<Op>, error: Option<IoError>) {
         None => op.payload_filled(),
         Some(error) => op.set_error(error),
     }
+    if op.io.get() == IoType::Reset {
+        // SPDK looks at the bdev when it comes back from the end of a reset. Without descriptors, and to be removed, it
+        // would be unregistered there once more (26.05).
+        op.channel().stay_for_now();
+    }
     op.phase.set(Phase::Done);
     // SAFETY: by the type invariant.
     let channel = unsafe { &*op.channel.get() };
