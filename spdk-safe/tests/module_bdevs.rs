@@ -300,8 +300,8 @@ impl BlockDevice for Roomy {
         Ok(())
     }
 
-    fn submit(&self, _: &Rc<()>, request: Request) {
-        if let Request::Write(write) = &request {
+    fn submit(&self, _: &Rc<()>, mut request: Request) {
+        if let Request::Write(write) = &mut request {
             let at = write.driver_context().as_ptr();
             assert_eq!(at.addr() % 64, 0);
             // SAFETY: 100 bytes are the device's.

@@ -67,7 +67,16 @@ pub trait Parent: Sized + 'static {
 
     /// The bytes of its driver context that are the device's: as many as [`BlockDevice::CONTEXT`](super::BlockDevice)
     /// says, aligned to 64. They hold whatever was left there, and are the device's until the request is completed.
-    fn driver_context(&self) -> NonNull<u8> {
+    ///
+    /// For whoever owns the request. In an `async` device its future lies there:
+    ///
+    /// ```compile_fail,E0596
+    /// # use spdk_safe::module::{InTask, Parent, ReadRequest};
+    /// fn submit(mut read: InTask<'_, ReadRequest>) {
+    ///     let future = read.driver_context(); // cannot borrow data in dereference of `InTask` as mutable
+    /// }
+    /// ```
+    fn driver_context(&mut self) -> NonNull<u8> {
         self.handle().extra()
     }
 }
@@ -127,7 +136,7 @@ impl RequestContext {
             return Some(Memory::One(base, len));
         }
         // Some modules change the array while the I/O runs (B-41).
-        let lend = alone && len == self.len && self.shares.get() == 0;
+        let lend = alone && len == self.len && !self.shares.are_there();
         lend.then_some(Memory::Many(self.iovs, self.iovcnt, len))
     }
 }

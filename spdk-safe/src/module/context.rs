@@ -46,8 +46,8 @@ pub(super) struct RequestContext {
     pub(super) len: u64,
     pub(super) iovcnt: u32,
     pub(super) block_size: u32,
-    /// How many [`RequestData`](super::RequestData) there are.
-    pub(super) shares: Cell<u32>,
+    /// The [`RequestData`](super::RequestData) that there are, and the children of a task.
+    pub(super) shares: Shares,
     /// Children that have not ended, and one while more may come.
     pub(super) pending: Cell<u32>,
     /// A bit for each entry of `children` that is in use.
@@ -83,6 +83,39 @@ const _: () = {
     assert!(offset_of!(RequestContext, children) + ONLY * size_of::<Sent>() == 2 * 64);
     assert!(offset_of!(RequestContext, room) / 64 == 2);
 };
+
+/// How many keep a request.
+///
+/// Clones of data can be forgotten without end. The count then stays at its end: the request never ends, as if one were
+/// forgotten, and its memory does not go while there is data.
+pub(super) struct Shares(Cell<u32>);
+
+impl Shares {
+    const fn new() -> Self {
+        Self(Cell::new(0))
+    }
+
+    #[inline]
+    pub(super) fn are_there(&self) -> bool {
+        self.0.get() != 0
+    }
+
+    #[inline]
+    pub(super) fn add(&self) {
+        self.0.set(self.0.get().saturating_add(1));
+    }
+
+    /// One less; whether that was the last.
+    #[inline]
+    pub(super) fn remove(&self) -> bool {
+        let count = self.0.get();
+        if count == u32::MAX {
+            return false;
+        }
+        self.0.set(count - 1);
+        count == 1
+    }
+}
 
 /// Where the context is in the driver context at `driver_ctx`.
 #[inline]
@@ -200,7 +233,7 @@ impl Handle {
             len: fresh.len,
             iovcnt: fresh.iovcnt,
             block_size: fresh.block_size,
-            shares: Cell::new(0),
+            shares: Shares::new(),
             pending: Cell::new(0),
             in_use: Cell::new(0),
             whole: Cell::new(0),
@@ -314,7 +347,7 @@ unsafe fn end(context: NonNull<RequestContext>, status: RequestStatus) {
     let (io, home) = {
         // SAFETY: by this function's contract.
         let context = unsafe { context.as_ref() };
-        if context.shares.get() != 0 {
+        if context.shares.are_there() {
             return context.ended.set(Some(status));
         }
         (context.io, context.home)
@@ -370,5 +403,29 @@ impl fmt::Debug for Handle {
         f.debug_struct("Handle")
             .field("io", &self.context().io)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m4_data_that_is_cloned_and_forgotten_without_end_keeps_its_request() {
+        let shares = Shares(Cell::new(u32::MAX - 1));
+        for _ in 0..3 {
+            shares.add();
+        }
+        assert!(shares.are_there());
+        for _ in 0..5 {
+            assert!(!shares.remove());
+        }
+        assert!(shares.are_there());
+        let shares = Shares::new();
+        shares.add();
+        shares.add();
+        assert!(!shares.remove());
+        assert!(shares.remove());
+        assert!(!shares.are_there());
     }
 }

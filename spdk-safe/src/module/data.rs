@@ -64,7 +64,7 @@ impl RequestData {
         fused: bool,
         bare: bool,
     ) -> Self {
-        context.shares.set(context.shares.get() + 1);
+        context.shares.add();
         Self {
             context: Bound::new(at),
             from,
@@ -206,14 +206,13 @@ impl Drop for RequestData {
 #[inline]
 pub(super) unsafe fn let_go(context: NonNull<RequestContext>) {
     // No reference to the context is left when SPDK is told.
-    let (io, home, left, ended) = {
+    let (io, home, is_last, ended) = {
         // SAFETY: the request is not completed while somebody counts.
         let context = unsafe { context.as_ref() };
-        let left = context.shares.get() - 1;
-        context.shares.set(left);
-        (context.io, context.home, left, context.ended.get())
+        let is_last = context.shares.remove();
+        (context.io, context.home, is_last, context.ended.get())
     };
-    if let (0, Some(status)) = (left, ended) {
+    if let (true, Some(status)) = (is_last, ended) {
         // SAFETY: the handle ended it, once, and this was the last data.
         unsafe { tell(io, home, status) };
     }

@@ -517,7 +517,7 @@ impl<'a> Forward<'a> {
             matches!(self.part, Part::Of { len, .. } if context.fills && len == context.len);
         let others = context.whole.get() & !bit;
         context.whole.set(others | if whole { bit } else { 0 });
-        context.shares.set(context.shares.get() + 1);
+        context.shares.add();
         context.children[index].set(MaybeUninit::new(self.below.begin()));
         // SAFETY: the request is in its room, by the invariant of `InTask`.
         let room = unsafe { room(self.at) };
@@ -536,7 +536,7 @@ impl<'a> Forward<'a> {
         }
         let sent = context.children[index].replace(MaybeUninit::uninit());
         context.in_use.set(context.in_use.get() & !bit);
-        context.shares.set(context.shares.get() - 1);
+        context.shares.remove();
         self.node.phase.set(Phase::New);
         // SAFETY: put there above, and SPDK did not take it.
         unsafe { sent.assume_init() }.ended();
