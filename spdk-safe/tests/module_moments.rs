@@ -664,6 +664,36 @@ fn m43_channels_that_are_made_while_a_bdev_is_quiesced_hold_still_too() {
 }
 
 #[test]
+fn m42_a_bdev_does_not_shrink_below_what_is_quiesced() {
+    SPDK.run(async |spdk| {
+        let bdev = lower(&spdk, "m42");
+        let guard = match bdev.quiesce().await {
+            Ok(guard) => guard,
+            Err(error) => {
+                println!("{error}");
+                return bdev.unregister().await;
+            }
+        };
+        let refused = bdev.resize(Blocks(512)).unwrap_err();
+        assert!(matches!(refused, BdevError::Quiesced { .. }), "{refused}");
+        bdev.resize(Blocks(2048)).unwrap();
+        drop(guard);
+        bdev.resize(Blocks(512)).unwrap();
+        // Nothing is held back.
+        let (desc, ch) = open(&spdk, "m42");
+        let mut write = pin!(ch.write(Lba(0), block(&ch)));
+        assert!(poll_once(write.as_mut()).is_pending());
+        until(|| asked("m42") == 1).await;
+        for request in take_asked("m42") {
+            request.complete(RequestStatus::Success);
+        }
+        write.await.0.unwrap();
+        drop((ch, desc));
+        bdev.unregister().await;
+    });
+}
+
+#[test]
 fn m25_a_device_ends_as_slowly_as_it_likes_and_whoever_unregistered_it_waits() {
     static SEEN: AtomicU32 = AtomicU32::new(0);
     struct Slow {

@@ -38,6 +38,12 @@ pub enum BdevError {
         /// The bdev.
         name: String,
     },
+    /// A range of it is quiesced, and would lie past its end. Let go of that first.
+    #[error("bdev {name:?} can't shrink below a range that is quiesced")]
+    Quiesced {
+        /// The bdev.
+        name: String,
+    },
     /// It is being deleted already, by somebody else. Wait until it is gone.
     #[error("bdev {name:?} is being deleted already")]
     Deleting {

@@ -108,7 +108,7 @@ codes! {
         BdevError::Name { .. } | BdevError::Geometry { .. } | BdevError::Inject { .. } => -libc::EINVAL,
         BdevError::Exists { .. } | BdevError::Awaited { .. } => -libc::EEXIST,
         BdevError::NotFound { .. } | BdevError::NoBase { .. } => -libc::ENODEV,
-        BdevError::InUse { .. } | BdevError::Deleting { .. } | BdevError::BaseClaimed { .. } => -libc::EBUSY,
+        BdevError::InUse { .. } | BdevError::Quiesced { .. } | BdevError::Deleting { .. } | BdevError::BaseClaimed { .. } => -libc::EBUSY,
         BdevError::File { errno, .. } | BdevError::Refused { errno, .. } => -errno.code(),
         BdevError::NeedsVersion { .. } => -libc::ENOTSUP,
         BdevError::NoMemory { .. } => -libc::ENOMEM,

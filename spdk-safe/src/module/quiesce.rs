@@ -45,6 +45,7 @@ impl RegisteredBdev {
             state: Mutex::new(State {
                 phase: Phase::Asked,
                 range: range.unwrap_or_default(),
+                is_with_spdk: false,
                 answer: None,
                 waker: None,
             }),
@@ -61,14 +62,25 @@ impl RegisteredBdev {
 }
 
 impl Registration {
+    /// Those that somebody has: a handle, or SPDK. Dropped with nothing locked, since each may be the last count.
+    fn known_quiesces(&self) -> Vec<Arc<QuiesceCore>> {
+        let mut quiesces = lock(&self.quiesces);
+        quiesces.retain(|quiesce| quiesce.strong_count() != 0);
+        quiesces.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Whether SPDK has a range that ends past `blocks`.
+    pub(super) fn is_quiesced_past(&self, blocks: Blocks) -> bool {
+        self.known_quiesces().iter().any(|quiesce| {
+            let state = lock(&quiesce.state);
+            let (lba, count) = state.range;
+            state.is_with_spdk && lba.0.saturating_add(count.0) > blocks.0
+        })
+    }
+
     /// Whether some of these blocks are quiesced; `None` if nothing is, nor is to be.
     pub(super) fn is_quiesced(&self, lba: Lba, blocks: Blocks) -> Option<bool> {
-        // Dropped with nothing locked: each may be the last count.
-        let all: Vec<_> = {
-            let mut quiesces = lock(&self.quiesces);
-            quiesces.retain(|quiesce| quiesce.strong_count() != 0);
-            quiesces.iter().filter_map(Weak::upgrade).collect()
-        };
+        let all = self.known_quiesces();
         let mut found = None;
         for quiesce in &all {
             let (phase, (first, count)) = {
@@ -104,6 +116,8 @@ struct State {
     phase: Phase,
     /// Remembered: a resize must not change it (M-42).
     range: (Lba, Blocks),
+    /// SPDK has the range, from the call on: it holds it, or is about to.
+    is_with_spdk: bool,
     answer: Option<Result<(), BdevError>>,
     waker: Option<Waker>,
 }
@@ -156,6 +170,7 @@ impl QuiesceCore {
                 allowed: "within the bdev, and the range at least a block",
             }));
         }
+        lock(&self.state).is_with_spdk = true;
         lock(&self.registration.quiesces).push(Arc::downgrade(self));
         let ctx = Arc::into_raw(Arc::clone(self)).cast_mut().cast::<c_void>();
         let (module, callback) = (self.registration.module, quiesced_callback);
@@ -173,6 +188,7 @@ impl QuiesceCore {
         if let Err(errno) = Errno::check(rc) {
             // SAFETY: SPDK did not take it, so the count that `into_raw` leaked is ours again.
             drop(unsafe { Arc::from_raw(ctx.cast_const().cast::<Self>()) });
+            lock(&self.state).is_with_spdk = false;
             let name = self.registration.name().into();
             self.answer(Err(match errno.code() {
                 libc::ENOTSUP => BdevError::NeedsVersion {
@@ -201,7 +217,11 @@ impl QuiesceCore {
 
     /// On the app thread, once, after it was held.
     fn unquiesce(&self) {
-        let (lba, blocks) = lock(&self.state).range;
+        let (lba, blocks) = {
+            let mut state = lock(&self.state);
+            state.is_with_spdk = false;
+            state.range
+        };
         let Some(bdev) = self.registration.bdev() else {
             return;
         };
@@ -231,6 +251,7 @@ unsafe extern "C" fn quiesced_callback(ctx: *mut c_void, status: std::ffi::c_int
         // SAFETY: by this function's contract the count is handed to this `Arc`.
         let core = unsafe { Arc::from_raw(ctx.cast_const().cast::<QuiesceCore>()) };
         if let Err(errno) = Errno::check(status) {
+            lock(&core.state).is_with_spdk = false;
             let name = core.registration.name().into();
             return core.answer(Err(BdevError::Refused { name, errno }));
         }

@@ -63,8 +63,8 @@ impl RegisteredBdev {
     ///
     /// # Errors
     ///
-    /// [`BdevError::InUse`] if it is to shrink and somebody has it open; [`BdevError::Geometry`]; [`BdevError::NotFound`]
-    /// if it is gone already.
+    /// [`BdevError::InUse`] if it is to shrink and somebody has it open; [`BdevError::Quiesced`] if a range past its new
+    /// end is [quiesced](Self::quiesce); [`BdevError::Geometry`]; [`BdevError::NotFound`] if it is gone already.
     pub fn resize(&self, blocks: Blocks) -> Result<(), BdevError> {
         app_thread::check()?;
         let name = || self.registration.name.clone();
@@ -80,6 +80,10 @@ impl RegisteredBdev {
                 got: blocks.0,
                 allowed: "at least 1, and below 2^64 bytes in all",
             });
+        }
+        // SPDK would not unquiesce it any more.
+        if self.registration.is_quiesced_past(blocks) {
+            return Err(BdevError::Quiesced { name: name() });
         }
         let _lines = crate::log::hold();
         // SAFETY: as above. Events to descriptors come by message.
@@ -119,18 +123,24 @@ impl Future for UnregisterBdev {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Cloned, and dropped, while nothing is locked: a waker is somebody's code.
+        let waker = cx.waker().clone();
         let mut state = self.registration.state();
-        if state.is_gone {
-            return Poll::Ready(());
+        let is_gone = state.is_gone;
+        let is_new = !state.waiting.iter().any(|have| have.will_wake(&waker));
+        let unused = match !is_gone && is_new {
+            true => {
+                state.waiting.push(waker);
+                None
+            }
+            false => Some(waker),
+        };
+        drop(state);
+        drop(unused);
+        match is_gone {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
-        if !state
-            .waiting
-            .iter()
-            .any(|waker| waker.will_wake(cx.waker()))
-        {
-            state.waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
     }
 }
 
