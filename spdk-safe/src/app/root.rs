@@ -122,6 +122,8 @@ pub(super) struct Root<'a> {
     spdk_waits: Cell<bool>,
     /// SPDK's subsystems start when an RPC says so.
     waits_for_rpc: bool,
+    /// All else is closed, and the end waits for buffers.
+    buffers_wait: Cell<bool>,
     /// Until SPDK has started: the socket that it is to make, for its owner only.
     rpc_socket: Cell<Option<OwnerOnly>>,
     /// Why it could not.
@@ -166,6 +168,7 @@ impl<'a> Root<'a> {
             grace: RefCell::new(None),
             spdk_waits: Cell::new(false),
             waits_for_rpc: false,
+            buffers_wait: Cell::new(false),
             rpc_socket: Cell::new(None),
             socket_error: Cell::new(None),
         }
@@ -295,11 +298,28 @@ impl<'a> Root<'a> {
             Some(drain) => Rc::clone(&drain.steps),
             None => return,
         };
+        if self.buffers_wait.get() {
+            return self.finish_without_buffers();
+        }
         // Nothing is borrowed in here: each step calls SPDK and user code.
         match steps.step() {
             Step::Waits => self.report(),
             Step::Went => {}
-            Step::Drained => self.finish(),
+            Step::Drained => {
+                // A C program unmaps SPDK's memory afterwards, and knows nothing of buffers. The last of our modules waits
+                // for them, if there is one.
+                let last = !super::is_ours() && !module::has_modules();
+                self.buffers_wait.set(self.spdk_waits.get() && last);
+                self.finish_without_buffers();
+            }
+        }
+    }
+
+    /// Nothing is open any more, but for buffers, perhaps.
+    fn finish_without_buffers(&self) {
+        match self.buffers_wait.get() && !env::set_down() {
+            true => self.report(),
+            false => self.finish(),
         }
     }
 
@@ -381,6 +401,9 @@ pub(crate) fn open_names() -> Vec<String> {
     names.extend(table::names());
     names.extend(bdev::open_names());
     names.extend(io_device::names());
+    if env::has_only_old_buffers() {
+        names.push("DMA buffers".into());
+    }
     if names.len() > NAMED {
         let more = names.len() - NAMED;
         names.truncate(NAMED);

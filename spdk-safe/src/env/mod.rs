@@ -30,6 +30,12 @@ pub(crate) fn set_down() -> bool {
     STATE.fetch_and(!UP, Ordering::AcqRel) & !UP == 0
 }
 
+/// Whether the end waits for buffers: there are some, and no more are made.
+pub(crate) fn has_only_old_buffers() -> bool {
+    let state = STATE.load(Ordering::Acquire);
+    state & UP == 0 && state != 0
+}
+
 /// How many buffers there are.
 #[cfg(feature = "test")]
 pub(crate) fn buffers() -> usize {

@@ -124,8 +124,8 @@ use std::rc::Rc;
 pub use bdev_module::__link;
 pub use bdev_module::{BdevModule, ConfigEntry, Examine, Module, ModuleResult};
 pub(crate) use bdev_module::{
-    Failure, begin_fini_start, busy_names, cancel_examines, has_failed, interrupt_start,
-    is_in_fini_start, spdk_unregisters, take_failure,
+    Failure, begin_fini_start, busy_names, cancel_examines, has_failed, has_modules,
+    interrupt_start, is_in_fini_start, spdk_unregisters, take_failure,
 };
 pub use builder::BlockDeviceBuilder;
 pub use children::{ChildIos, Children, Parent};

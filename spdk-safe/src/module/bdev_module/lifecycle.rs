@@ -48,6 +48,11 @@ pub(crate) fn take_failure() -> Option<Failure> {
     lock(&FAILURE).take()
 }
 
+/// Whether a module of ours is up, or was: SPDK calls its `module_fini`.
+pub(crate) fn has_modules() -> bool {
+    !lock(&MODULES).is_empty()
+}
+
 /// Whether an init failed.
 pub(crate) fn has_failed() -> bool {
     lock(&FAILURE).is_some()

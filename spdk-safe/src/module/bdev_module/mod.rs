@@ -42,8 +42,8 @@ pub(super) use config::write_entries;
 pub use link::__link;
 
 pub(crate) use lifecycle::{
-    Failure, begin_fini_start, busy_names, cancel_examines, has_failed, interrupt_start,
-    is_in_fini_start, spdk_unregisters, take_failure,
+    Failure, begin_fini_start, busy_names, cancel_examines, has_failed, has_modules,
+    interrupt_start, is_in_fini_start, spdk_unregisters, take_failure,
 };
 
 use super::BlockDevice;
