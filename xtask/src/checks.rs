@@ -23,6 +23,9 @@ const STORM: &[&str] = &["--test=storm", "--test=io_reentry", "--test=io_moments
 /// Those of `spdk-bdevs`: random I/O over bdevs of ours, and one that lets go of what waits.
 const BDEVS: &[&str] = &["--test=property", "--test=ramdisk"];
 
+/// Of `spdk-exec`: `async` block devices, whose futures lie in memory that SPDK uses again.
+const DEVICES: &[&str] = &["--features=_spdk-test", "--test=spdk_device"];
+
 /// Every interleaving of what crosses threads, up to a bound.
 pub(crate) fn loom() -> Result<()> {
     let mut command = cargo(["test", "--package=spdk-exec", "--lib", "--release", "loom"]);
@@ -56,7 +59,12 @@ pub(crate) fn sanitize() -> Result<()> {
         &[SANITIZED, &["--lib", "--test=alloc", "--test=reuse"]].concat(),
     ))?;
     // On real SPDK, whose C is not instrumented, and which lets go of some memory only with the process.
-    for (package, tests) in [("spdk-safe", STORM), ("spdk-bdevs", BDEVS)] {
+    let tests = [
+        ("spdk-safe", STORM),
+        ("spdk-bdevs", BDEVS),
+        ("spdk-exec", DEVICES),
+    ];
+    for (package, tests) in tests {
         let mut command = nightly("address", package, tests);
         command.env("ASAN_OPTIONS", "detect_leaks=0");
         cargo::run(command)?;
