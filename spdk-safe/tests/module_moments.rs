@@ -664,6 +664,44 @@ fn m43_channels_that_are_made_while_a_bdev_is_quiesced_hold_still_too() {
 }
 
 #[test]
+fn m24_a_bdev_is_unregistered_once_while_it_is_let_go_of() {
+    SPDK.run(async |spdk| {
+        // Nobody has it open: nothing else keeps SPDK from going on.
+        for round in 0..12 {
+            let bdev = lower(&spdk, "m24");
+            if round % 4 == 3 {
+                let asked = bdev.quiesce();
+                bdev.unregister().await;
+                drop(asked);
+                continue;
+            }
+            let guard = match bdev.quiesce().await {
+                Ok(guard) => guard,
+                Err(error) => {
+                    println!("{error}");
+                    return bdev.unregister().await;
+                }
+            };
+            match round % 4 {
+                0 => {
+                    drop(guard);
+                    bdev.unregister().await;
+                }
+                1 => {
+                    bdev.unregister().await;
+                    drop(guard);
+                }
+                _ => {
+                    let gone = bdev.unregister();
+                    std::thread::spawn(move || drop(guard)).join().unwrap();
+                    gone.await;
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn m42_a_bdev_does_not_shrink_below_what_is_quiesced() {
     SPDK.run(async |spdk| {
         let bdev = lower(&spdk, "m42");

@@ -130,10 +130,10 @@ spdk_shim_bdev_quiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *mo
 
 int
 spdk_shim_bdev_unquiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *module, uint64_t offset,
-			       uint64_t length)
+			       uint64_t length, void (*cb)(void *ctx, int status), void *ctx)
 {
 #if SINCE(23, 5)
-	return spdk_bdev_unquiesce_range(bdev, module, offset, length, NULL, NULL);
+	return spdk_bdev_unquiesce_range(bdev, module, offset, length, cb, ctx);
 #else
 	return -ENOTSUP;
 #endif

@@ -52,7 +52,7 @@ void *spdk_shim_bdev_ctxt(const struct spdk_bdev *bdev);
 int spdk_shim_bdev_quiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *module, uint64_t offset,
 				 uint64_t length, void (*cb)(void *ctx, int status), void *ctx);
 int spdk_shim_bdev_unquiesce_range(struct spdk_bdev *bdev, struct spdk_bdev_module *module, uint64_t offset,
-				   uint64_t length);
+				   uint64_t length, void (*cb)(void *ctx, int status), void *ctx);
 
 /* What a module reads of a request, in one call. */
 struct spdk_shim_request {

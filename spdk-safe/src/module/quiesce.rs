@@ -45,7 +45,7 @@ impl RegisteredBdev {
             state: Mutex::new(State {
                 phase: Phase::Asked,
                 range: range.unwrap_or_default(),
-                is_with_spdk: false,
+                at_spdk: AtSpdk::No,
                 answer: None,
                 waker: None,
             }),
@@ -74,8 +74,20 @@ impl Registration {
         self.known_quiesces().iter().any(|quiesce| {
             let state = lock(&quiesce.state);
             let (lba, count) = state.range;
-            state.is_with_spdk && lba.0.saturating_add(count.0) > blocks.0
+            state.at_spdk == AtSpdk::Locked && lba.0.saturating_add(count.0) > blocks.0
         })
+    }
+
+    /// Whether SPDK has any range.
+    pub(super) fn has_ranges(&self) -> bool {
+        self.known_quiesces()
+            .iter()
+            .any(|quiesce| lock(&quiesce.state).at_spdk != AtSpdk::No)
+    }
+
+    /// Has all be let go of.
+    pub(super) fn release_quiesces(&self) {
+        self.known_quiesces().iter().for_each(QuiesceCore::release);
     }
 
     /// Whether some of these blocks are quiesced; `None` if nothing is, nor is to be.
@@ -112,12 +124,21 @@ enum Phase {
     Released,
 }
 
+/// Whether SPDK has the range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AtSpdk {
+    No,
+    /// It holds it, or is about to.
+    Locked,
+    /// It is letting go of it, channel by channel. Asked to unregister the bdev meanwhile, it would do so twice (26.05).
+    Unlocking,
+}
+
 struct State {
     phase: Phase,
     /// Remembered: a resize must not change it (M-42).
     range: (Lba, Blocks),
-    /// SPDK has the range, from the call on: it holds it, or is about to.
-    is_with_spdk: bool,
+    at_spdk: AtSpdk,
     answer: Option<Result<(), BdevError>>,
     waker: Option<Waker>,
 }
@@ -170,7 +191,7 @@ impl QuiesceCore {
                 allowed: "within the bdev, and the range at least a block",
             }));
         }
-        lock(&self.state).is_with_spdk = true;
+        lock(&self.state).at_spdk = AtSpdk::Locked;
         lock(&self.registration.quiesces).push(Arc::downgrade(self));
         let ctx = Arc::into_raw(Arc::clone(self)).cast_mut().cast::<c_void>();
         let (module, callback) = (self.registration.module, quiesced_callback);
@@ -188,7 +209,7 @@ impl QuiesceCore {
         if let Err(errno) = Errno::check(rc) {
             // SAFETY: SPDK did not take it, so the count that `into_raw` leaked is ours again.
             drop(unsafe { Arc::from_raw(ctx.cast_const().cast::<Self>()) });
-            lock(&self.state).is_with_spdk = false;
+            self.gone_from_spdk();
             let name = self.registration.name().into();
             self.answer(Err(match errno.code() {
                 libc::ENOTSUP => BdevError::NeedsVersion {
@@ -215,31 +236,59 @@ impl QuiesceCore {
         }
     }
 
+    /// SPDK does not have the range, or not any more: a bdev that waits for that is unregistered. On the app thread.
+    fn gone_from_spdk(&self) {
+        lock(&self.state).at_spdk = AtSpdk::No;
+        if self.registration.is_unregistering() {
+            let registration = Arc::clone(&self.registration);
+            // Not in here: SPDK may not be done with the bdev.
+            let _ = app_thread::run_later(Box::new(move || registration.unregister_if_unlocked()));
+        }
+    }
+
     /// On the app thread, once, after it was held.
-    fn unquiesce(&self) {
+    fn unquiesce(self: &Arc<Self>) {
         let (lba, blocks) = {
             let mut state = lock(&self.state);
-            state.is_with_spdk = false;
+            state.at_spdk = AtSpdk::Unlocking;
             state.range
         };
         let Some(bdev) = self.registration.bdev() else {
             return;
         };
+        let ctx = Arc::into_raw(Arc::clone(self)).cast_mut().cast::<c_void>();
         // SAFETY: a bdev with a quiesced range is not gone (M-24); its module, this thread and the range are those of the
-        // quiesce.
+        // quiesce. SPDK has a count until it calls back, once.
         let rc = unsafe {
             spdk_sys::spdk_shim_bdev_unquiesce_range(
                 bdev.as_ptr(),
                 self.registration.module,
                 lba.0,
                 blocks.0,
+                Some(unquiesced_callback),
+                ctx,
             )
         };
         if let Err(errno) = Errno::check(rc) {
+            // SAFETY: SPDK did not take it, so the count that `into_raw` leaked is ours again.
+            drop(unsafe { Arc::from_raw(ctx.cast_const().cast::<Self>()) });
+            self.gone_from_spdk();
             let name = self.registration.name();
             crate::log::error(&format!("bdev {name:?} stays quiesced: {errno}"));
         }
     }
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the app thread, with the pointer that `unquiesce` gave it.
+unsafe extern "C" fn unquiesced_callback(ctx: *mut c_void, _status: std::ffi::c_int) {
+    let _inside = inside::enter();
+    contain("the end of a quiesce", || {
+        // SAFETY: by this function's contract the count is handed to this `Arc`.
+        let core = unsafe { Arc::from_raw(ctx.cast_const().cast::<QuiesceCore>()) };
+        core.gone_from_spdk();
+    });
 }
 
 /// # Safety
@@ -251,7 +300,7 @@ unsafe extern "C" fn quiesced_callback(ctx: *mut c_void, status: std::ffi::c_int
         // SAFETY: by this function's contract the count is handed to this `Arc`.
         let core = unsafe { Arc::from_raw(ctx.cast_const().cast::<QuiesceCore>()) };
         if let Err(errno) = Errno::check(status) {
-            lock(&core.state).is_with_spdk = false;
+            core.gone_from_spdk();
             let name = core.registration.name().into();
             return core.answer(Err(BdevError::Refused { name, errno }));
         }

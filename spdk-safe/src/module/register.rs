@@ -235,11 +235,13 @@ impl Registration {
 
     /// On the app thread.
     fn unregister(&self) {
-        let quiesces = std::mem::take(&mut *lock(&self.quiesces));
-        for quiesce in quiesces.iter().filter_map(Weak::upgrade) {
-            quiesce.release();
-        }
-        if super::spdk_unregisters() {
+        self.release_quiesces();
+        self.unregister_if_unlocked();
+    }
+
+    /// As soon as SPDK has no range of it; called again when one has gone. On the app thread.
+    pub(super) fn unregister_if_unlocked(&self) {
+        if self.has_ranges() || super::spdk_unregisters() {
             return;
         }
         // Locked across the call: up to 22.05 the bdev may be freed on another thread. The call runs none of our code
