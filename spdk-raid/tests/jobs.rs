@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use spdk_bdevs::ramdisk::{self, Action, Fault, Ramdisk};
 use spdk_raid::raid1::state::{ArrayState, FaultReason, LegState};
-use spdk_raid::raid1::{ChangeError, MODULE, Options, Process, Progress, Raid1};
+use spdk_raid::raid1::{ChangeError, MODULE, Options, Process, Progress, Raid1, ReadPolicy};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
 
@@ -318,6 +318,221 @@ fn a_window_that_is_copied_holds_up_writes_to_itself_and_nothing_else() {
         until(&md, |md| md.info().state == ArrayState::Optimal).await;
         drop(ch);
         desc.close().await;
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+fn medium_error(io: IoType, lba: u64) -> Fault {
+    let fault = Fault::new(Action::Nvme { sct: 2, sc: 0x81 });
+    fault.io(io).range(Lba(lba), Blocks(1))
+}
+
+#[test]
+fn a_source_that_can_not_be_read_is_repaired_from_another_and_the_rebuild_goes_on() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = degraded(&spdk, "src", 3, options()).await;
+        // No one has all of the window at 96.
+        disks[0].set_faults([
+            medium_error(IoType::Read, 100).always(),
+            medium_error(IoType::Read, 701),
+        ]);
+        disks[1].set_faults([medium_error(IoType::Read, 103).always()]);
+        md.add("src2").await.unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        until(&md, |md| md.info().counters.repaired >= 2).await;
+        assert_eq!(md.info().counters.not_repaired, 0);
+        for disk in &disks {
+            disk.set_faults([]);
+        }
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn a_block_that_no_source_can_read_fails_the_rebuild_and_nothing_else() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = degraded(&spdk, "nosrc", 2, options()).await;
+        disks[0].set_faults([medium_error(IoType::Read, 100).always()]);
+        md.add("nosrc1").await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        let reason = FaultReason::Rebuild;
+        assert_eq!(state(&md, 1), LegState::Faulted { reason });
+        assert_eq!(md.info().state, ArrayState::Degraded);
+        let desc = BdevDesc::open(&spdk, "nosrc").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        read(&ch, 100, 1).await.unwrap_err();
+        assert_eq!(read(&ch, 101, 8).await.unwrap(), [2; 8]);
+        // What is written is there again.
+        disks[0].set_faults([]);
+        write(&ch, 100, 1, 9).await.unwrap();
+        drop(ch);
+        desc.close().await;
+        md.add("nosrc1").await.unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn a_target_that_can_not_be_written_or_goes_is_faulted_with_that_reason() {
+    SPDK.run(async |spdk| {
+        let (md, mut disks) = degraded(&spdk, "tgt", 2, options()).await;
+        disks[1].set_faults([medium_error(IoType::Write, 200)]);
+        md.add("tgt1").await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        let reason = FaultReason::Io;
+        assert_eq!(state(&md, 1), LegState::Faulted { reason });
+
+        let gone = Fault::new(Action::Remove).io(IoType::Write);
+        disks[1].set_faults([gone.range(Lba(200), Blocks(1))]);
+        md.add("tgt1").await.unwrap();
+        disks.pop().unwrap().gone().await;
+        until(&md, |md| md.info().processes.is_empty()).await;
+        // Whichever was seen first: that it failed, or that it is gone.
+        let LegState::Faulted { reason } = state(&md, 1) else {
+            panic!("{:?}", md.info());
+        };
+        assert!(matches!(reason, FaultReason::Io | FaultReason::Gone));
+        assert_eq!(md.info().state, ArrayState::Degraded);
+
+        disks.push(disk(&spdk, "tgt1").await);
+        md.add("tgt1").await.unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn a_range_that_is_to_be_repaired_already_is_not_repaired_twice() {
+    SPDK.run(async |spdk| {
+        let mut primary = options();
+        primary.read_policy = ReadPolicy::Primary;
+        let (md, disks) = array(&spdk, "twice", 3, primary).await;
+        let desc = BdevDesc::open(&spdk, "twice").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        write(&ch, 0, 16, 1).await.unwrap();
+        disks[0].set_faults([medium_error(IoType::Read, 4).times(3)]);
+        // The first read is answered by it, the repair waits for it.
+        let hold = Fault::new(Action::Hold).io(IoType::Read).after(1);
+        disks[1].set_faults([hold]);
+        read(&ch, 0, 8).await.unwrap();
+        until(&md, |_| disks[1].held() == 1).await;
+        for _ in 0..2 {
+            assert_eq!(read(&ch, 2, 4).await.unwrap(), [1; 4]);
+        }
+        disks[1].let_go();
+        until(&md, |md| md.info().counters.repaired >= 1).await;
+        // Another one would have been begun before this one.
+        read(&ch, 12, 4).await.unwrap();
+        disks[0].set_faults([medium_error(IoType::Read, 12)]);
+        read(&ch, 12, 4).await.unwrap();
+        until(&md, |md| md.info().counters.repaired >= 3).await;
+        let counts = md.info().counters;
+        // The range, what held it up, and the other range.
+        assert_eq!((counts.repaired, counts.not_repaired), (3, 0));
+        drop(ch);
+        desc.close().await;
+        delete(md, disks).await;
+    });
+}
+
+#[test]
+fn a_scrub_goes_on_where_blocks_can_not_be_read() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = array(&spdk, "unread", 2, options()).await;
+        let desc = BdevDesc::open(&spdk, "unread").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        write(&ch, 0, 512, 1).await.unwrap();
+        drop(ch);
+        desc.close().await;
+        for disk in &disks {
+            disk.set_faults([medium_error(IoType::Read, 100).always()]);
+        }
+        md.scrub(true).await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        assert_eq!(md.info().counters.unreadable, 1);
+        assert_eq!(md.info().state, ArrayState::Optimal);
+        // One of them can: the other is written.
+        for disk in &disks {
+            disk.set_faults([]);
+        }
+        disks[0].set_faults([medium_error(IoType::Read, 100).always()]);
+        disks[1].set_faults([Fault::new(Action::Corrupt).io(IoType::Write)]);
+        md.reset_counters();
+        md.scrub(true).await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        assert_eq!(md.info().counters.unreadable, 0);
+        assert_eq!(md.info().state, ArrayState::Optimal);
+        for disk in &disks {
+            disk.set_faults([]);
+        }
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn an_array_that_begins_behind_the_first_blocks_of_its_bases_leaves_those_alone() {
+    SPDK.run(async |spdk| {
+        const OFFSET: u64 = 40;
+        let mut disks = Vec::new();
+        let mut builder = Raid1::builder("off").options(options());
+        for at in 0..2 {
+            let disk = disk(&spdk, &format!("off{at}")).await;
+            let desc = BdevDesc::open(&spdk, disk.name()).read_write().unwrap();
+            let ch = desc.channel().unwrap();
+            write(&ch, 0, OFFSET, 0xaa).await.unwrap();
+            drop(ch);
+            desc.close().await;
+            builder = builder.base(disk.name());
+            disks.push(disk);
+        }
+        let md = builder.data_offset(Blocks(OFFSET)).create(&spdk).await;
+        let md = md.unwrap();
+        assert_eq!(md.num_blocks(), Blocks(BLOCKS - OFFSET));
+        let base = &md.info().base_bdevs_list[1];
+        assert_eq!(
+            (base.data_offset, base.data_size),
+            (OFFSET, BLOCKS - OFFSET)
+        );
+        let desc = BdevDesc::open(&spdk, "off").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        let end = md.num_blocks().0;
+        write(&ch, 0, 8, 1).await.unwrap();
+        write(&ch, end - 8, 8, 2).await.unwrap();
+        ch.unmap(Lba(8), Blocks(8)).await.unwrap();
+        ch.write_zeroes(Lba(16), Blocks(8)).await.unwrap();
+        ch.flush(Lba(0), Blocks(end)).await.unwrap();
+        assert_eq!(read(&ch, 0, 8).await.unwrap(), [1; 8]);
+        // It is repaired where it is.
+        disks[0].set_faults([medium_error(IoType::Read, OFFSET)]);
+        assert_eq!(read(&ch, 0, 8).await.unwrap(), [1; 8]);
+        until(&md, |md| md.info().counters.repaired == 1).await;
+
+        md.remove("off1").await.unwrap();
+        write(&ch, 100, 8, 3).await.unwrap();
+        md.add("off1").await.unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        md.scrub(false).await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        assert_eq!(md.info().counters.mismatches, 0);
+        for disk in &disks {
+            disk.resize(Blocks(BLOCKS + 64)).unwrap();
+        }
+        until(&md, |md| md.num_blocks().0 == end + 64).await;
+        write(&ch, end + 56, 8, 4).await.unwrap();
+        assert_eq!(read(&ch, end + 56, 8).await.unwrap(), [4; 8]);
+        drop(ch);
+        desc.close().await;
+        until(&md, |md| md.info().dirty_ranges == 0).await;
+        let all = contents(&spdk, "off0").await;
+        let first: Vec<_> = all.chunks(512).map(|block| block[0]).collect();
+        assert_eq!(first[..OFFSET as usize], [0xaa; OFFSET as usize]);
+        assert_eq!(
+            first[OFFSET as usize..][..24],
+            [[1; 8], [0; 8], [0; 8]].concat()
+        );
+        assert_eq!(first[OFFSET as usize + 100], 3);
+        assert_eq!(first[first.len() - 8..], [4; 8]);
         equal_in_the_end(&spdk, md, disks).await;
     });
 }

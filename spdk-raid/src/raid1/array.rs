@@ -14,6 +14,7 @@ use super::counters::Counters;
 use super::info::Process;
 use super::jobs::{Job, JobKind};
 use super::lane::{Lane, Lanes};
+use super::layout::Layout;
 use super::options::Options;
 use super::snapshot::Published;
 use super::state::{FaultReason, LegId, Legs};
@@ -28,6 +29,12 @@ pub(super) struct Array {
     pub(super) block_size: u32,
     /// Bytes that a buffer's address must be a multiple of.
     pub(super) align: usize,
+    /// Bytes of metadata with each block, if they are in a buffer of their own; 0 otherwise.
+    pub(super) separate_metadata: u32,
+    /// What bases must have: bytes with each block, and whether they are interleaved.
+    pub(super) metadata: (u32, bool),
+    /// Where its data begins on each base, in blocks.
+    pub(super) offset: u64,
     pub(super) uuid: OnceLock<Uuid>,
     pub(super) published: Published,
     pub(super) counters: Counters,
@@ -45,7 +52,7 @@ pub(super) struct Status {
     /// Rebuilds and scrubs under way.
     pub(super) jobs: Vec<Arc<Job>>,
     /// Repairs that wait, or are under way.
-    pub(super) repairs: usize,
+    pub(super) repairs: Vec<(LegId, Extent)>,
     /// It ends: nothing new is begun.
     pub(super) is_ending: bool,
 }
@@ -69,15 +76,22 @@ impl Status {
 impl Array {
     pub(super) fn new(
         name: String,
-        (block_size, align): (u32, usize),
+        layout: &Layout,
+        offset: u64,
         published: Published,
         control: mpsc::UnboundedSender<Command>,
         status: Status,
     ) -> Self {
         Self {
             name,
-            block_size,
-            align,
+            block_size: layout.block_size,
+            align: layout.align,
+            separate_metadata: match layout.metadata_interleaved {
+                true => 0,
+                false => layout.metadata_size,
+            },
+            metadata: (layout.metadata_size, layout.metadata_interleaved),
+            offset,
             uuid: OnceLock::new(),
             published,
             counters: Counters::default(),
@@ -131,17 +145,35 @@ impl Array {
         let _ = self.ask(|done| Command::Diverged { extent, done }).await;
     }
 
-    /// Has a range of a leg written again from the others, some time.
+    /// Has a range of a leg written again from the others, some time; once, however often it is asked for meanwhile.
     pub(super) fn repair(&self, leg: LegId, extent: Extent) {
         {
             let mut status = self.status();
-            if status.repairs >= MOST_REPAIRS {
+            let covers = |&(known, range): &(LegId, Extent)| {
+                known == leg && range.lba() <= extent.lba() && extent.last() <= range.last()
+            };
+            if status.repairs.iter().any(covers) {
+                return;
+            }
+            if status.repairs.len() >= MOST_REPAIRS {
                 drop(status);
                 return self.counters.not_repaired.add(1);
             }
-            status.repairs += 1;
+            status.repairs.push((leg, extent));
         }
         self.tell(Command::Repair { leg, extent });
+    }
+
+    /// A repair is over.
+    pub(super) fn was_repaired(&self, leg: LegId, extent: Extent) {
+        let mut status = self.status();
+        let found = status
+            .repairs
+            .iter()
+            .position(|known| *known == (leg, extent));
+        if let Some(at) = found {
+            status.repairs.swap_remove(at);
+        }
     }
 
     /// Has `look` look at the lane of each thread.

@@ -185,7 +185,7 @@ fn fill(spdk: &Spdk, asked: &Raid1Builder, bases: &mut [Option<Base>]) -> Result
         if bases.iter().flatten().any(|base| base.name == info.name) {
             return Err(layout_error(LayoutError::Twice { name: info.name }));
         }
-        let base = match Base::open(spdk, &asked.name, &info.name) {
+        let base = match Base::open(spdk, &asked.name, &info.name, asked.data_offset.0) {
             Ok(base) => base,
             Err(CreateError::Open {
                 source: OpenError::NotFound { .. },

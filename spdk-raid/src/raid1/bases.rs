@@ -8,6 +8,7 @@ use spdk_safe::bdev::{BdevDesc, BdevEvent, BdevEvents, Claimed, IoTimeouts};
 use spdk_safe::error::IoType;
 use spdk_safe::prelude::ReadWrite;
 use spdk_safe::thread;
+use spdk_safe::units::Blocks;
 
 use super::MODULE;
 use super::array::Array;
@@ -20,11 +21,18 @@ use super::state::{FaultReason, LegId};
 pub(super) struct Base {
     pub(super) name: String,
     pub(super) desc: BdevDesc<ReadWrite, Claimed>,
+    /// Where the array's data begins on it, in blocks.
+    pub(super) offset: u64,
 }
 
 impl Base {
     /// Opens and claims a bdev.
-    pub(super) fn open(spdk: &Spdk, array: &str, name: &str) -> Result<Self, CreateError> {
+    pub(super) fn open(
+        spdk: &Spdk,
+        array: &str,
+        name: &str,
+        offset: u64,
+    ) -> Result<Self, CreateError> {
         let desc = BdevDesc::open(spdk, name)
             .read_write()
             .map_err(|source| CreateError::Open {
@@ -40,6 +48,7 @@ impl Base {
         Ok(Self {
             name: desc.info().name.clone(),
             desc,
+            offset,
         })
     }
 
@@ -49,9 +58,11 @@ impl Base {
         layout::Base {
             name: self.name.clone(),
             block_size: info.block_size,
-            blocks: self.desc.num_blocks(),
+            blocks: Blocks(self.desc.num_blocks().0.saturating_sub(self.offset)),
             align: info.align,
             metadata_size: info.metadata_size,
+            metadata_interleaved: info.metadata_interleaved,
+            has_dif: info.dif.is_some(),
             write_cache: info.write_cache,
         }
     }
@@ -69,8 +80,17 @@ impl Base {
             let (got, needed) = (base.block_size.into(), array.block_size.into());
             return Err(differs("block size in bytes", got, needed));
         }
-        if base.metadata_size != 0 {
-            return Err(differs("metadata in bytes", base.metadata_size.into(), 0));
+        let (size, interleaved) = array.metadata;
+        if base.metadata_size != size {
+            let (got, needed) = (base.metadata_size.into(), size.into());
+            return Err(differs("metadata in bytes", got, needed));
+        }
+        if size != 0 && base.metadata_interleaved != interleaved {
+            let (got, needed) = (base.metadata_interleaved.into(), interleaved.into());
+            return Err(differs("interleaving of metadata", got, needed));
+        }
+        if base.has_dif {
+            return Err(differs("protection information", 1, 0));
         }
         // Those who have the array open have aligned their buffers already.
         if base.align > array.align.max(1) {

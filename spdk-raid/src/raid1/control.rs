@@ -162,7 +162,7 @@ impl Control {
                 let array = Arc::clone(&self.array);
                 let repair = move || jobs::repair(array, leg, extent);
                 if !self.spawn(None, repair).await {
-                    self.array.status().repairs -= 1;
+                    self.array.was_repaired(leg, extent);
                 }
             }
             Command::Rebuilt { leg, done } => {
@@ -349,7 +349,7 @@ impl Control {
         let blocks = snapshot
             .legs
             .iter()
-            .map(|leg| leg.desc.num_blocks().0 - leg.offset);
+            .map(|leg| leg.desc.num_blocks().0.saturating_sub(leg.offset));
         let blocks = Blocks(blocks.min().unwrap_or(0));
         let has_all = self.array.status().legs.slots().len() == snapshot.legs.len();
         let Some(bdev) = self.bdev.as_ref().filter(|_| blocks > now && has_all) else {
@@ -376,7 +376,7 @@ impl Control {
         if self.array.status().is_ending {
             return Err(ChangeError::Ending);
         }
-        let base = Base::open(&self.spdk, &self.array.name, &name)?;
+        let base = Base::open(&self.spdk, &self.array.name, &name, self.array.offset)?;
         base.fits(&self.array)?;
         if let Some(old) = &instead_of {
             let (slot, id) = self.slot_named(old)?;
@@ -422,7 +422,7 @@ impl Control {
 
     /// A base becomes a leg.
     pub(super) fn take(&mut self, base: Base, leg: LegId, slot: usize, front: u64) {
-        let Base { desc, .. } = base;
+        let Base { desc, offset, .. } = base;
         bases::follow(&self.array, leg, &desc);
         let shared = desc.share();
         self.descs.insert(leg, desc);
@@ -431,7 +431,7 @@ impl Control {
                 id: leg,
                 slot,
                 desc: shared,
-                offset: 0,
+                offset,
                 front,
                 leaves: false,
             });

@@ -15,11 +15,20 @@ use super::state::{FaultReason, LegId};
 use super::verdict::{self, Verdict};
 use crate::split::Extent;
 
-/// What a job needs to move data: channels of its own, and memory for one window.
+/// What a job needs to move data: channels of its own, and memory.
 pub(super) struct Copier {
     array: Arc<Array>,
     channels: Vec<(LegId, IoChannel<ReadWrite>)>,
-    buf: Option<DmaBuf>,
+    spare: Option<Window>,
+    /// Legs that could not read what another one could.
+    unread: Vec<(LegId, Extent, FaultReason)>,
+}
+
+/// Memory for some blocks.
+struct Window {
+    data: DmaBuf,
+    /// Their metadata, if bases have that in a buffer of its own.
+    metadata: Option<DmaBuf>,
 }
 
 /// What a comparison has found.
@@ -27,6 +36,8 @@ pub(super) struct Copier {
 pub(super) struct Compared {
     /// Blocks that differ from those of the first leg, on all others together.
     pub(super) differing: u64,
+    /// Blocks that no leg could read.
+    pub(super) unreadable: u64,
     /// Legs that could not be made equal.
     pub(super) bad: Vec<(LegId, FaultReason)>,
 }
@@ -72,7 +83,8 @@ impl Copier {
         Self {
             array: Arc::clone(array),
             channels: Vec::new(),
-            buf: None,
+            spare: None,
+            unread: Vec::new(),
         }
     }
 
@@ -99,8 +111,38 @@ impl Copier {
         Ok(&self.channels[at].1)
     }
 
+    /// Has legs repaired, or let go of, that could not read what others could. Without a range lock.
+    pub(super) fn report(&mut self) {
+        for (leg, extent, reason) in self.unread.drain(..) {
+            match reason {
+                FaultReason::Gone => self.array.report(leg, reason),
+                _ => self.array.repair(leg, extent),
+            }
+        }
+    }
+
     /// Reads `extent` from the first leg of `from` that can, and writes it to all of `to`. It is locked.
+    ///
+    /// If none can read all of it, each of its blocks may still be readable somewhere: it is cut until that is known.
     pub(super) async fn copy(
+        &mut self,
+        extent: Extent,
+        from: &[LegId],
+        to: &[LegId],
+    ) -> Result<(), CopyError> {
+        let mut parts = vec![extent];
+        while let Some(part) = parts.pop() {
+            match (self.copy_part(part, from, to).await, part.halves()) {
+                (Err(CopyError::Source { error: Some(_), .. }), Some((first, second))) => {
+                    parts.extend([second, first]);
+                }
+                (copied, _) => copied?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_part(
         &mut self,
         extent: Extent,
         from: &[LegId],
@@ -108,43 +150,46 @@ impl Copier {
     ) -> Result<(), CopyError> {
         let snapshot = self.array.published.get();
         self.keep(&snapshot);
-        let legs = |ids: &[LegId]| -> Vec<Leg> {
-            let legs = ids
-                .iter()
-                .map(|id| snapshot.legs.iter().find(|leg| leg.id == *id));
-            legs.flatten().cloned().collect()
-        };
-        let sources = legs(from);
-        let mut buf = self.buffer(extent.blocks())?;
+        let find = |id: &LegId| snapshot.legs.iter().find(|leg| leg.id == *id);
+        let mut window = self.window(extent.blocks())?;
         let mut last = None;
         let mut is_read = false;
-        for source in &sources {
-            let (result, back) = self.read(source, extent.lba(), buf).await;
-            buf = back;
+        let mut unread = Vec::new();
+        for source in from.iter().filter_map(find) {
+            let (result, back) = self.read(source, extent.lba(), window).await;
+            window = back;
             match result {
                 Ok(()) => {
                     is_read = true;
                     break;
                 }
-                Err(error) => last = error,
+                Err(Some(error)) => {
+                    if let Verdict::Leg(reason) = verdict::of(&error, false) {
+                        unread.push((source.id, extent, reason));
+                    }
+                    last = Some(error);
+                }
+                Err(None) => {}
             }
         }
+        self.array.counters.read_errors.add(unread.len() as u64);
         if !is_read {
-            self.buf = Some(buf);
+            self.spare = Some(window);
             return Err(CopyError::Source {
                 extent,
                 error: last,
             });
         }
+        self.unread.append(&mut unread);
         let mut bad = Vec::new();
         let mut refused = None;
         for id in to {
-            let Some(target) = snapshot.legs.iter().find(|leg| leg.id == *id) else {
+            let Some(target) = find(id) else {
                 bad.push((*id, FaultReason::Gone));
                 continue;
             };
-            let (result, back) = self.write(target, extent.lba(), buf).await;
-            buf = back;
+            let (result, back) = self.write(target, extent.lba(), window).await;
+            window = back;
             match result {
                 Ok(()) => {}
                 Err(None) => bad.push((*id, FaultReason::NoChannel)),
@@ -154,7 +199,7 @@ impl Copier {
                 },
             }
         }
-        self.buf = Some(buf);
+        self.spare = Some(window);
         match refused {
             _ if !bad.is_empty() => Err(CopyError::Targets(bad)),
             Some(error) => Err(CopyError::Refused(error)),
@@ -163,47 +208,86 @@ impl Copier {
     }
 
     /// Reads `extent` from all legs in sync, and counts the blocks in which they differ from the first one that can be
-    /// read; with `repair` those are written, as are ranges that can't be read. It is locked.
+    /// read; with `repair` those are written, as are blocks that can't be read. It is locked.
     pub(super) async fn compare(
         &mut self,
         extent: Extent,
         repair: bool,
     ) -> Result<Compared, CopyError> {
+        let mut compared = Compared::default();
+        let mut parts = vec![extent];
+        while let Some(part) = parts.pop() {
+            let is_whole = self.compare_part(part, repair, &mut compared).await?;
+            if let (false, Some((first, second))) = (is_whole, part.halves()) {
+                parts.extend([second, first]);
+            }
+        }
+        Ok(compared)
+    }
+
+    /// False if a leg could not read all of it, and there is more than one block to look at: then it was not compared.
+    async fn compare_part(
+        &mut self,
+        extent: Extent,
+        repair: bool,
+        compared: &mut Compared,
+    ) -> Result<bool, CopyError> {
         let snapshot = self.array.published.get();
         self.keep(&snapshot);
-        let mut compared = Compared::default();
-        let mut first: Option<DmaBuf> = None;
-        let mut unlike = Vec::new();
+        let mut first: Option<Window> = None;
+        let (mut unlike, mut differing, mut unread) = (Vec::new(), 0, 0);
         for leg in snapshot.legs.iter().filter(|leg| leg.is_in_sync()) {
-            let buf = self.buffer(extent.blocks())?;
-            let (result, buf) = self.read(leg, extent.lba(), buf).await;
+            let window = self.window(extent.blocks())?;
+            let (result, window) = self.read(leg, extent.lba(), window).await;
             match (result, &first) {
-                (Err(_), _) => unlike.push(leg),
+                (Err(None), _) => {}
+                (Err(Some(error)), _) => match verdict::of(&error, false) {
+                    Verdict::Leg(FaultReason::Gone) => {
+                        self.unread.push((leg.id, extent, FaultReason::Gone));
+                    }
+                    _ if extent.blocks().0 > 1 => {
+                        self.spare = Some(window);
+                        return Ok(false);
+                    }
+                    _ => {
+                        unread += 1;
+                        unlike.push(leg);
+                    }
+                },
                 (Ok(()), None) => {
-                    first = Some(buf);
+                    first = Some(window);
                     continue;
                 }
                 (Ok(()), Some(first)) => {
-                    let size = self.array.block_size as usize;
-                    let pairs = first.chunks(size).zip(buf.chunks(size));
-                    let differing = pairs.filter(|(one, other)| one != other).count();
-                    if differing != 0 {
-                        compared.differing += differing as u64;
+                    let count = self.differing(first, &window);
+                    if count != 0 {
+                        differing += count;
                         unlike.push(leg);
                     }
                 }
             }
-            self.buf = Some(buf);
+            self.spare = Some(window);
         }
-        let Some(mut buf) = first else {
-            return Err(CopyError::Source {
-                extent,
-                error: None,
-            });
+        self.array.counters.read_errors.add(unread);
+        compared.differing += differing;
+        let Some(mut window) = first else {
+            if unread == 0 {
+                return Err(CopyError::Source {
+                    extent,
+                    error: None,
+                });
+            }
+            log::error!(
+                "raid1 {:?}: no base can read {}",
+                self.array.name,
+                name(extent)
+            );
+            compared.unreadable += 1;
+            return Ok(true);
         };
         for leg in unlike.into_iter().filter(|_| repair) {
-            let (result, back) = self.write(leg, extent.lba(), buf).await;
-            buf = back;
+            let (result, back) = self.write(leg, extent.lba(), window).await;
+            window = back;
             if let Err(error) = result {
                 let reason = error.map(|error| verdict::of(&error, false));
                 match reason {
@@ -213,54 +297,96 @@ impl Copier {
                 }
             }
         }
-        Ok(compared)
+        Ok(true)
     }
 
-    /// A buffer of exactly as many blocks.
-    pub(super) fn buffer(&mut self, blocks: Blocks) -> Result<DmaBuf, CopyError> {
-        let bytes = blocks
-            .bytes(self.array.block_size)
-            .ok_or(CopyError::NoMemory(AllocError::Overflow))?;
-        match self.buf.take() {
-            Some(buf) if buf.len() as u64 == bytes.0 => Ok(buf),
-            _ => {
-                DmaBuf::zeroed(Bytes(bytes.0), self.array.align.max(1)).map_err(CopyError::NoMemory)
+    /// How many blocks differ, in their data or metadata.
+    fn differing(&self, one: &Window, other: &Window) -> u64 {
+        let size = self.array.block_size as usize;
+        let data = one.data.chunks(size).zip(other.data.chunks(size));
+        let differ = |(one, other): (&[u8], &[u8])| one != other;
+        let count = match (&one.metadata, &other.metadata) {
+            (Some(one), Some(other)) => {
+                let size = self.array.separate_metadata as usize;
+                let metadata = one.chunks(size).zip(other.chunks(size));
+                data.zip(metadata)
+                    .filter(|(data, metadata)| differ(*data) || differ(*metadata))
+                    .count()
             }
+            _ => data.filter(|data| differ(*data)).count(),
+        };
+        count as u64
+    }
+
+    /// Memory for exactly as many blocks.
+    fn window(&mut self, blocks: Blocks) -> Result<Window, CopyError> {
+        let buffer = |size: u32| {
+            let bytes = blocks.bytes(size);
+            let bytes = bytes.ok_or(CopyError::NoMemory(AllocError::Overflow))?;
+            DmaBuf::zeroed(Bytes(bytes.0), self.array.align.max(1)).map_err(CopyError::NoMemory)
+        };
+        let size = self.array.block_size;
+        let bytes = blocks.bytes(size).map(|bytes| bytes.0);
+        match self.spare.take() {
+            Some(window) if Some(window.data.len() as u64) == bytes => Ok(window),
+            _ => Ok(Window {
+                data: buffer(size)?,
+                metadata: match self.array.separate_metadata {
+                    0 => None,
+                    size => Some(buffer(size)?),
+                },
+            }),
         }
     }
 
     /// Reads from one leg; `Err(None)` if there is no channel to it.
-    pub(super) async fn read(
+    async fn read(
         &mut self,
         leg: &Leg,
         lba: Lba,
-        buf: DmaBuf,
-    ) -> (Result<(), Option<IoError>>, DmaBuf) {
+        window: Window,
+    ) -> (Result<(), Option<IoError>>, Window) {
         let at = Lba(lba.0 + leg.offset);
-        match self.channel(leg) {
-            Ok(channel) => {
-                let (result, buf) = channel.read(at, buf).await;
-                (result.map_err(Some), buf)
+        let Ok(channel) = self.channel(leg) else {
+            return (Err(None), window);
+        };
+        let Window { data, metadata } = window;
+        let (result, data, metadata) = match metadata {
+            None => {
+                let (result, data) = channel.read(at, data).await;
+                (result, data, None)
             }
-            Err(_) => (Err(None), buf),
-        }
+            Some(metadata) => {
+                let (result, data, metadata) = channel.read_with_md(at, data, metadata).await;
+                (result, data, Some(metadata))
+            }
+        };
+        (result.map_err(Some), Window { data, metadata })
     }
 
     /// Writes to one leg; `Err(None)` if there is no channel to it.
-    pub(super) async fn write(
+    async fn write(
         &mut self,
         leg: &Leg,
         lba: Lba,
-        buf: DmaBuf,
-    ) -> (Result<(), Option<IoError>>, DmaBuf) {
+        window: Window,
+    ) -> (Result<(), Option<IoError>>, Window) {
         let at = Lba(lba.0 + leg.offset);
-        match self.channel(leg) {
-            Ok(channel) => {
-                let (result, buf) = channel.write(at, buf).await;
-                (result.map_err(Some), buf)
+        let Ok(channel) = self.channel(leg) else {
+            return (Err(None), window);
+        };
+        let Window { data, metadata } = window;
+        let (result, data, metadata) = match metadata {
+            None => {
+                let (result, data) = channel.write(at, data).await;
+                (result, data, None)
             }
-            Err(_) => (Err(None), buf),
-        }
+            Some(metadata) => {
+                let (result, data, metadata) = channel.write_with_md(at, data, metadata).await;
+                (result, data, Some(metadata))
+            }
+        };
+        (result.map_err(Some), Window { data, metadata })
     }
 
     /// Has a leg make durable what it has.

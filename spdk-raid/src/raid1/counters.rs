@@ -55,6 +55,7 @@ counters! {
     diverged: "Requests that failed on all legs, or that a leg refused, so that legs could differ.",
     resynced: "Ranges in which legs could differ, and were made equal.",
     mismatches: "Blocks that scrubs found to differ from those of the first base.",
+    unreadable: "Blocks that scrubs found no base to be able to read.",
     parked: "Requests that waited for a range lock.",
     locks: "Range locks that were taken.",
     lock_retries: "Range locks that were let go of again, because requests that they kept held up memory.",

@@ -43,6 +43,7 @@ pub struct Raid1Builder {
     pub(super) bases: Vec<Option<String>>,
     pub(super) uuid: Option<Uuid>,
     pub(super) options: Options,
+    pub(super) data_offset: Blocks,
     persistence: Arc<dyn Persistence>,
 }
 
@@ -54,6 +55,7 @@ impl Raid1 {
             bases: Vec::new(),
             uuid: None,
             options: Options::default(),
+            data_offset: Blocks(0),
             persistence: Arc::new(NoPersistence),
         }
     }
@@ -241,6 +243,13 @@ impl Raid1Builder {
         self
     }
 
+    /// Where its data begins on each base: the blocks before are left alone. For what will be kept there.
+    #[doc(hidden)]
+    pub fn data_offset(mut self, blocks: Blocks) -> Self {
+        self.data_offset = blocks;
+        self
+    }
+
     /// Who keeps its state where it outlives the process; nobody otherwise.
     pub fn persistence(mut self, persistence: Arc<dyn Persistence>) -> Self {
         self.persistence = persistence;
@@ -259,7 +268,10 @@ impl Raid1Builder {
         for (slot, name) in self.bases.iter().enumerate() {
             if let Some(name) = name {
                 // On an early return those so far are dropped, which closes them and ends their claims.
-                bases.push((slot, Base::open(spdk, &self.name, name)?));
+                bases.push((
+                    slot,
+                    Base::open(spdk, &self.name, name, self.data_offset.0)?,
+                ));
             }
         }
         self.assemble(spdk, bases).await
@@ -322,12 +334,12 @@ impl Raid1Builder {
             blocks: layout.blocks,
             options: self.options.clone(),
             jobs: Vec::new(),
-            repairs: 0,
+            repairs: Vec::new(),
             is_ending: false,
         };
         let published = Published::new(Vec::new(), self.options.read_policy);
-        let shape = (layout.block_size, layout.align);
-        let array = Array::new(self.name.clone(), shape, published, tell, status);
+        let name = self.name.clone();
+        let array = Array::new(name, &layout, self.data_offset.0, published, tell, status);
         let array = Arc::new(array);
         if !list::add(&array) {
             return Err(CreateError::Exists { array: self.name });
@@ -351,7 +363,8 @@ impl Raid1Builder {
             .blocks(layout.blocks)
             .block_size(layout.block_size)
             .align(layout.align)
-            .write_cache(layout.write_cache);
+            .write_cache(layout.write_cache)
+            .metadata(layout.metadata_size, layout.metadata_interleaved);
         let builder = match self.uuid {
             Some(uuid) => builder.uuid(uuid),
             None => builder,

@@ -138,7 +138,7 @@ impl Array {
                 .find(|leg| leg.id == slot.id)
                 .map(|leg| leg.desc.info().uuid.to_string()),
             is_configured: slot.state.is_active(),
-            data_offset: 0,
+            data_offset: self.offset,
             data_size: status.blocks.0,
         });
         let processes = status.jobs.iter().map(|job| {

@@ -25,6 +25,10 @@ pub struct Base {
     pub align: usize,
     /// Bytes of metadata with each block.
     pub metadata_size: u32,
+    /// Whether they follow the data of each block, and are among its bytes.
+    pub metadata_interleaved: bool,
+    /// Whether they protect the data (DIF, DIX).
+    pub has_dif: bool,
     /// Whether it has a volatile write cache.
     pub write_cache: bool,
 }
@@ -40,6 +44,10 @@ pub struct Layout {
     pub align: usize,
     /// Whether any base has a volatile write cache, so that clients must flush.
     pub write_cache: bool,
+    /// Bytes of metadata with each block: those of every base.
+    pub metadata_size: u32,
+    /// Whether they follow the data of each block, and are among its bytes.
+    pub metadata_interleaved: bool,
 }
 
 /// Why bases do not make an array.
@@ -75,15 +83,27 @@ pub enum LayoutError {
         /// Its block size in bytes.
         expected: u32,
     },
-    /// A base carries metadata, which this RAID1 does not mirror yet.
+    /// Bases differ in their metadata. Choose bases with the same.
     #[error(
-        "base {name:?} has {metadata_size} B of metadata with each block, which is not supported"
+        "base {name:?} has {metadata_size} B of {} metadata with each block, which {first:?} has not; all bases need the \
+         same",
+        kind(*interleaved)
     )]
     Metadata {
-        /// The base.
+        /// The base that differs.
         name: String,
         /// Bytes with each block.
         metadata_size: u32,
+        /// Whether they follow the data of each block.
+        interleaved: bool,
+        /// The first base.
+        first: String,
+    },
+    /// A base's metadata protects its data: that is not mirrored (nor does SPDK's own raid module). Format it without.
+    #[error("base {name:?} has protection information (DIF), which a RAID1 can't have")]
+    Dif {
+        /// The base.
+        name: String,
     },
     /// A base has no blocks.
     #[error("base {name:?} has no blocks")]
@@ -91,6 +111,13 @@ pub enum LayoutError {
         /// The base.
         name: String,
     },
+}
+
+const fn kind(interleaved: bool) -> &'static str {
+    match interleaved {
+        true => "interleaved",
+        false => "separate",
+    }
 }
 
 fn twice<S: AsRef<str>>(names: &[S]) -> Result<(), LayoutError> {
@@ -138,6 +165,8 @@ impl Layout {
     ///     blocks: Blocks(blocks),
     ///     align: 1,
     ///     metadata_size: 0,
+    ///     metadata_interleaved: false,
+    ///     has_dif: false,
     ///     write_cache: false,
     /// };
     /// let layout = Layout::of(&[base("a", 8192), base("b", 9000)])?;
@@ -159,6 +188,8 @@ impl Layout {
             blocks: first.blocks,
             align: 1,
             write_cache: false,
+            metadata_size: first.metadata_size,
+            metadata_interleaved: first.metadata_size != 0 && first.metadata_interleaved,
         };
         for base in bases {
             if base.block_size != first.block_size {
@@ -169,10 +200,19 @@ impl Layout {
                     expected: first.block_size,
                 });
             }
-            if base.metadata_size != 0 {
+            if base.has_dif {
+                return Err(LayoutError::Dif {
+                    name: base.name.clone(),
+                });
+            }
+            let interleaves = |base: &Base| base.metadata_size != 0 && base.metadata_interleaved;
+            if base.metadata_size != first.metadata_size || interleaves(base) != interleaves(first)
+            {
                 return Err(LayoutError::Metadata {
                     name: base.name.clone(),
                     metadata_size: base.metadata_size,
+                    interleaved: base.metadata_interleaved,
+                    first: first.name.clone(),
                 });
             }
             if base.blocks == Blocks(0) {
@@ -201,6 +241,8 @@ mod tests {
             blocks: Blocks(100),
             align: 1,
             metadata_size: 0,
+            metadata_interleaved: false,
+            has_dif: false,
             write_cache: false,
         }
     }
@@ -250,9 +292,27 @@ mod tests {
         let mut other = base("b");
         other.metadata_size = 8;
         assert!(matches!(
-            Layout::of(&[base("a"), other]),
+            Layout::of(&[base("a"), other.clone()]),
             Err(LayoutError::Metadata { .. })
         ));
+        // All the same it may be.
+        let mut first = other.clone();
+        first.name = "a".into();
+        let layout = Layout::of(&[first.clone(), other.clone()]).unwrap();
+        assert_eq!(
+            (layout.metadata_size, layout.metadata_interleaved),
+            (8, false)
+        );
+        other.metadata_interleaved = true;
+        assert!(matches!(
+            Layout::of(&[first, other.clone()]),
+            Err(LayoutError::Metadata { .. })
+        ));
+        other.has_dif = true;
+        assert_eq!(
+            Layout::of(&[other]),
+            Err(LayoutError::Dif { name: "b".into() })
+        );
     }
 
     #[test]

@@ -74,6 +74,16 @@ impl Extent {
         Lba(self.first + (self.blocks.get() - 1))
     }
 
+    /// Its two halves, of which the second may be longer; `None` if it has but one block.
+    #[must_use]
+    pub fn halves(self) -> Option<(Self, Self)> {
+        let first = self.blocks().0 / 2;
+        let one = Self::new(self.lba(), Blocks(first)).ok()?;
+        let rest = Blocks(self.blocks().0 - first);
+        let other = Self::new(Lba(self.lba().0 + first), rest).ok()?;
+        Some((one, other))
+    }
+
     /// Whether the two have a block in common.
     #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {

@@ -74,6 +74,7 @@ pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
                 let _ = array.status().legs.filled_to(leg, Lba(end));
                 job.came_to(&array, end, blocks);
                 tries = 0;
+                copier.report();
             }
             Err(CopyError::NoMemory(_)) => {
                 lock.release(|_| ()).await;
@@ -110,29 +111,42 @@ fn in_sync(array: &Array) -> Vec<LegId> {
 /// Writes what a leg could not read to it again, from the others.
 pub(super) async fn repair(array: Arc<Array>, leg: LegId, extent: Extent) {
     let mut copier = Copier::new(&array);
-    let lock = RangeLock::take(&array, extent).await;
-    let mut sources = in_sync(&array);
-    sources.retain(|source| *source != leg);
-    let has_it = array
-        .published
-        .get()
-        .legs
-        .iter()
-        .any(|known| known.id == leg);
-    let copied = match has_it {
-        true => copier.copy(extent, &sources, &[leg]).await,
-        false => Ok(()),
+    let (mut at, mut left) = (extent.lba(), extent.blocks().0);
+    let repaired = loop {
+        let blocks = left.min(window(&array));
+        let Ok(part) = Extent::new(at, Blocks(blocks)) else {
+            break Ok(());
+        };
+        let lock = RangeLock::take(&array, part).await;
+        let mut sources = in_sync(&array);
+        sources.retain(|source| *source != leg);
+        let has_it = {
+            let snapshot = array.published.get();
+            snapshot.legs.iter().any(|known| known.id == leg)
+        };
+        let copied = match has_it {
+            true => copier.copy(part, &sources, &[leg]).await,
+            false => Ok(()),
+        };
+        lock.release(|_| ()).await;
+        copier.report();
+        if copied.is_err() || !has_it || array.status().is_ending {
+            break copied;
+        }
+        (at, left) = (Lba(at.0 + blocks), left - blocks);
     };
-    lock.release(|_| ()).await;
-    match copied {
+    match repaired {
         Ok(()) => array.counters.repaired.add(1),
         Err(CopyError::Targets(_)) => {
             array.counters.not_repaired.add(1);
             array.fault(vec![leg], FaultReason::Io).await;
         }
-        Err(_) => array.counters.not_repaired.add(1),
+        Err(error) => {
+            array.counters.not_repaired.add(1);
+            log::warn!("raid1 {:?}: a base is not repaired: {error}", array.name);
+        }
     }
-    array.status().repairs -= 1;
+    array.was_repaired(leg, extent);
 }
 
 /// Makes legs equal in a dirty range: from the leg that all threads read to the others.
@@ -203,8 +217,14 @@ pub(super) async fn scrub(array: Arc<Array>, job: Arc<Job>, repair: bool) {
         let scrubbed = copier.compare(part, repair).await;
         lock.release(|_| ()).await;
         match scrubbed {
-            Ok(Compared { differing, bad }) => {
+            Ok(Compared {
+                differing,
+                unreadable,
+                bad,
+            }) => {
                 array.counters.mismatches.add(differing);
+                array.counters.unreadable.add(unreadable);
+                copier.report();
                 for (leg, reason) in bad {
                     array.fault(vec![leg], reason).await;
                 }
