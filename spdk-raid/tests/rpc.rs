@@ -258,6 +258,25 @@ fn r_03_an_array_waits_for_its_bases_whatever_their_order() {
                 assert_eq!(bdev(client, "md")["num_blocks"], 64);
                 ok(client, DELETE, json!({"name": "md"}));
 
+                // One that does not fit is let go of, and said.
+                ok(
+                    client,
+                    CREATE,
+                    json!({"name": "waits", "base_bdevs": ["x", "y"]}),
+                );
+                disk(client, "x", 64);
+                let params = |size| json!({"name": "y", "num_blocks": 64, "block_size": size});
+                ok(client, "bdev_ramdisk_create", params(4096));
+                assert_eq!(bdev(client, "y")["claimed"], false);
+                assert_eq!(bdev(client, "x")["claimed"], true);
+                let waits = array(client, "waits");
+                let why = waits["last_error"].as_str().unwrap();
+                assert!(why.contains("\"y\" has blocks of 4096 B"), "{why}");
+                ok(client, "bdev_ramdisk_delete", json!({"name": "y"}));
+                ok(client, "bdev_ramdisk_create", params(512));
+                assert_eq!(array(client, "waits")["state"], "online");
+                assert_eq!(array(client, "waits")["last_error"], Value::Null);
+
                 // One that waits can be deleted; what it had is free again.
                 let md = json!({"name": "md", "base_bdevs": ["a", "later"]});
                 ok(client, CREATE, md);
