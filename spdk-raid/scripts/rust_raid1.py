@@ -80,5 +80,13 @@ def spdk_rpc_plugin_initialize(subparsers):
     p.add_argument('name', help='Name of the array')
     p.add_argument('--repair', action='store_const', const=True, help='Make equal what differs')
 
+    for name, what in [('pause_process', 'Have a rebuild or a scrub wait'),
+                       ('resume_process', 'Have a rebuild or a scrub that was paused go on'),
+                       ('abort_process', 'End a rebuild or a scrub')]:
+        p = command(name, what)
+        p.add_argument('name', help='Name of the array')
+        p.add_argument('-t', '--type', choices=['rebuild', 'scrub'], help='Which; all if it is left out')
+        p.add_argument('--target', help='The rebuild of this base')
+
     p = command('reset_counters', 'Have the counters of a RAID1 begin at 0')
     p.add_argument('name', nargs='?', help='Name of the array; all if it is left out')

@@ -174,6 +174,9 @@ const ADD: &str = "bdev_rust_raid1_add_base_bdev";
 const REMOVE: &str = "bdev_rust_raid1_remove_base_bdev";
 const REPLACE: &str = "bdev_rust_raid1_replace_base_bdev";
 const SCRUB: &str = "bdev_rust_raid1_scrub";
+const PAUSE: &str = "bdev_rust_raid1_pause_process";
+const RESUME: &str = "bdev_rust_raid1_resume_process";
+const ABORT: &str = "bdev_rust_raid1_abort_process";
 const RESET: &str = "bdev_rust_raid1_reset_counters";
 
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
@@ -454,7 +457,9 @@ fn r1_what_is_wrong_with_parameters_is_an_error_and_nothing_is_left_behind() {
                 // Contract R-06.
                 let claimed = with(json!({"name": "other", "base_bdevs": ["a", "later"]}));
                 assert_eq!(fails(client, CREATE, claimed), errno(libc::EPERM));
-                for method in [DELETE, GET, SET, ADD, REMOVE, REPLACE, SCRUB, RESET] {
+                for method in [
+                    DELETE, GET, SET, ADD, REMOVE, REPLACE, SCRUB, PAUSE, RESUME, ABORT, RESET,
+                ] {
                     assert_eq!(
                         fails(client, method, json!({"what": 1})),
                         invalid,
@@ -466,7 +471,7 @@ fn r1_what_is_wrong_with_parameters_is_an_error_and_nothing_is_left_behind() {
                         "{method}"
                     );
                 }
-                for method in [DELETE, ADD, REMOVE, REPLACE, SCRUB] {
+                for method in [DELETE, ADD, REMOVE, REPLACE, SCRUB, PAUSE, RESUME, ABORT] {
                     assert_eq!(fails(client, method, Value::Null), invalid, "{method}");
                 }
                 assert_eq!(fails(client, GET, json!({"category": "some"})), invalid);
@@ -498,7 +503,7 @@ fn r2_what_is_not_there_or_not_possible_is_an_error() {
                 CREATE,
                 json!({"name": "waits", "base_bdevs": ["c", "where"]}),
             );
-            for method in [DELETE, GET, SET, SCRUB, RESET, REMOVE] {
+            for method in [DELETE, GET, SET, SCRUB, PAUSE, RESUME, ABORT, RESET, REMOVE] {
                 assert_eq!(
                     fails(client, method, json!({"name": "no"})),
                     nodev,
@@ -701,7 +706,8 @@ fn bases_go_and_come_by_rpc_and_what_is_saved_never_has_one_that_missed_writes()
                 let process = &array(client, "md")["process"];
                 assert_eq!(process["type"], "rebuild");
                 assert_eq!(process["target"], "d");
-                assert_eq!(process["progress"], json!({"blocks": 0, "percent": 0}));
+                assert_eq!(process["progress"]["blocks"], 0);
+                assert_eq!(process["progress"]["percent"], 0);
                 ok(
                     client,
                     "bdev_ramdisk_set_faults",
@@ -791,6 +797,76 @@ fn the_app_ends_with_arrays_at_work() {
         ended.unwrap();
         None
     });
+}
+
+#[test]
+fn rebuilds_and_scrubs_are_paused_resumed_and_aborted_by_rpc() {
+    in_process(
+        "rebuilds_and_scrubs_are_paused_resumed_and_aborted_by_rpc",
+        |_| {
+            target(None, |socket| {
+                let client = &mut Client::connect(socket).unwrap();
+                for name in ["a", "b"] {
+                    disk(client, name, 8192);
+                }
+                ok(
+                    client,
+                    CREATE,
+                    json!({"name": "md", "base_bdevs": ["a", null]}),
+                );
+                for method in [PAUSE, RESUME, ABORT] {
+                    assert_eq!(
+                        fails(client, method, json!({"name": "md"})),
+                        errno(libc::ENOENT)
+                    );
+                    let wrong = json!({"name": "md", "type": "resync"});
+                    assert_eq!(
+                        fails(client, method, wrong),
+                        i64::from(RpcError::INVALID_PARAMS)
+                    );
+                }
+                let slow = json!({"name": "md", "process_window_size_kb": 4, "process_max_bandwidth_mb_sec": 1});
+                ok(client, SET, slow);
+                ok(client, ADD, json!({"raid_bdev": "md", "base_bdev": "b"}));
+                let rebuild = json!({"name": "md", "type": "rebuild", "target": "b"});
+                ok(client, PAUSE, rebuild.clone());
+                assert_eq!(array(client, "md")["process"]["is_paused"], true);
+                let scrub = json!({"name": "md", "type": "scrub"});
+                assert_eq!(fails(client, PAUSE, scrub.clone()), errno(libc::ENOENT));
+                let other = json!({"name": "md", "target": "a"});
+                assert_eq!(fails(client, ABORT, other), errno(libc::ENOENT));
+                ok(client, RESUME, rebuild);
+                assert_eq!(array(client, "md")["process"]["is_paused"], false);
+                ok(client, ABORT, json!({"name": "md"}));
+                assert_eq!(array(client, "md")["process"], Value::Null);
+                assert_eq!(states(client, "md")[1], "faulted: it was asked for");
+                assert_eq!(bdev(client, "b")["claimed"], false);
+
+                ok(
+                    client,
+                    SET,
+                    json!({"name": "md", "process_max_bandwidth_mb_sec": 0}),
+                );
+                ok(client, ADD, json!({"raid_bdev": "md", "base_bdev": "b"}));
+                settle(client, "md");
+                ok(
+                    client,
+                    SET,
+                    json!({"name": "md", "process_max_bandwidth_mb_sec": 1}),
+                );
+                ok(client, SCRUB, json!({"name": "md"}));
+                assert_eq!(
+                    fails(client, SCRUB, json!({"name": "md"})),
+                    errno(libc::EBUSY)
+                );
+                ok(client, PAUSE, scrub.clone());
+                ok(client, ABORT, scrub);
+                assert_eq!(array(client, "md")["array"]["health"], "optimal");
+                assert_eq!(array(client, "md")["process"], Value::Null);
+            });
+            None
+        },
+    );
 }
 
 #[test]
@@ -886,6 +962,8 @@ fn rpc_py_drives_the_methods_and_saves_them() {
                 ok("bdev_rust_raid1_scrub md --repair");
                 ok("bdev_rust_raid1_reset_counters md");
                 settle(client, "md");
+                let said = run("bdev_rust_raid1_abort_process md -t rebuild").unwrap_err();
+                assert!(said.contains("\"code\": -2,"), "{said}");
                 let (major, minor, _) = spdk_sys::VERSION;
                 if (major, minor) >= (26, 5) {
                     return Some(serde_json::from_str(&ok("save_config")).unwrap());

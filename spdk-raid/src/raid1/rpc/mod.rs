@@ -4,6 +4,7 @@ mod bases;
 mod config;
 mod errors;
 mod options;
+mod processes;
 mod shown;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use super::handle::Raid1;
 use super::{list, module};
 
 /// The methods of arrays, for the app builder: [`with`](super::with) gives it all that this module is.
-pub static METHODS: [Method; 9] = [
+pub static METHODS: [Method; 12] = [
     rpc::method(CREATE, rpc::State::Runtime, create),
     rpc::method("bdev_rust_raid1_delete", rpc::State::Runtime, delete),
     rpc::method("bdev_rust_raid1_get_bdevs", rpc::State::Runtime, get_bdevs),
@@ -40,7 +41,26 @@ pub static METHODS: [Method; 9] = [
         rpc::State::Runtime,
         bases::replace,
     ),
-    rpc::method("bdev_rust_raid1_scrub", rpc::State::Runtime, scrub),
+    rpc::method(
+        "bdev_rust_raid1_scrub",
+        rpc::State::Runtime,
+        processes::scrub,
+    ),
+    rpc::method(
+        "bdev_rust_raid1_pause_process",
+        rpc::State::Runtime,
+        processes::pause,
+    ),
+    rpc::method(
+        "bdev_rust_raid1_resume_process",
+        rpc::State::Runtime,
+        processes::resume,
+    ),
+    rpc::method(
+        "bdev_rust_raid1_abort_process",
+        rpc::State::Runtime,
+        processes::abort,
+    ),
     rpc::method(
         "bdev_rust_raid1_reset_counters",
         rpc::State::Runtime,
@@ -227,19 +247,6 @@ async fn set_options(_spdk: Spdk, params: SetOptions) -> Result<bool, RpcError> 
     }
     let options = awaiting::options(&name).ok_or_else(|| not_found(&name))?;
     awaiting::set_options(&name, &said.over(options)?);
-    Ok(true)
-}
-
-#[derive(Deserialize)]
-struct Scrub {
-    name: String,
-    repair: Option<bool>,
-}
-
-/// Answers when it has begun.
-async fn scrub(_spdk: Spdk, params: Scrub) -> Result<bool, RpcError> {
-    let array = find(&params.name)?;
-    array.scrub(params.repair.unwrap_or(false)).await?;
     Ok(true)
 }
 
