@@ -33,9 +33,25 @@ fn a_c_application_has_an_array_from_its_configuration() {
         "method": "bdev_rust_raid1_create",
         "params": {"name": "md0", "base_bdevs": ["leg0", "leg1"]},
     });
-    let config = json!({
-        "subsystems": [{"subsystem": "bdev", "config": [malloc("leg0"), malloc("leg1"), array]}],
+    // Another is being filled when the program ends, slowly, and one waits with a base that it has claimed.
+    let filled = json!({
+        "method": "bdev_rust_raid1_create",
+        "params": {
+            "name": "filled", "base_bdevs": ["leg2", null],
+            "process_window_size_kb": 64, "process_max_bandwidth_mb_sec": 1,
+        },
     });
+    let add = json!({
+        "method": "bdev_rust_raid1_add_base_bdev",
+        "params": {"raid_bdev": "filled", "base_bdev": "leg3"},
+    });
+    let waits = json!({
+        "method": "bdev_rust_raid1_create",
+        "params": {"name": "waits", "base_bdevs": ["leg4", "later"]},
+    });
+    let legs = (0..5).map(|leg| malloc(&format!("leg{leg}")));
+    let calls: Vec<_> = legs.chain([array, filled, add, waits]).collect();
+    let config = json!({"subsystems": [{"subsystem": "bdev", "config": calls}]});
     let file = folder.path().join("config.json");
     std::fs::write(&file, config.to_string()).unwrap();
 
