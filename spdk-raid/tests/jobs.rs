@@ -536,3 +536,115 @@ fn an_array_that_begins_behind_the_first_blocks_of_its_bases_leaves_those_alone(
         equal_in_the_end(&spdk, md, disks).await;
     });
 }
+
+#[test]
+fn bases_that_are_not_taken_as_equal_are_made_so_from_the_first_which_alone_is_read_meanwhile() {
+    SPDK.run(async |spdk| {
+        let mut options = slow();
+        options.read_policy = ReadPolicy::RoundRobin;
+        let mut disks = Vec::new();
+        let mut builder = Raid1::builder("init").options(options).resync();
+        for at in 0..3 {
+            let disk = disk(&spdk, &format!("init{at}")).await;
+            let desc = BdevDesc::open(&spdk, disk.name()).read_write().unwrap();
+            let ch = desc.channel().unwrap();
+            write(&ch, 0, BLOCKS, at + 1).await.unwrap();
+            drop(ch);
+            desc.close().await;
+            builder = builder.base(disk.name());
+            disks.push(disk);
+        }
+        let md = builder.create(&spdk).await.unwrap();
+        let desc = BdevDesc::open(&spdk, "init").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        for _ in 0..6 {
+            assert_eq!(read(&ch, 0, 16).await.unwrap(), [1; 16]);
+        }
+        until(&md, |md| {
+            !md.info().processes.is_empty() && progress(md).blocks == WINDOW
+        })
+        .await;
+        assert_eq!(md.info().processes[0].kind, "resync");
+        assert_eq!(md.info().dirty_ranges, 1);
+        md.pause(&Process::Resync).unwrap();
+        write(&ch, 500, 8, 9).await.unwrap();
+        assert_eq!(read(&ch, 500, 8).await.unwrap(), [9; 8]);
+        md.resume(&Process::Resync).unwrap();
+        md.set_options(self::options()).await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        assert_eq!(md.info().dirty_ranges, 0);
+        assert_eq!(md.info().state, ArrayState::Optimal);
+        drop(ch);
+        desc.close().await;
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn the_oldest_io_of_a_leg_is_seen_a_slow_leg_is_counted_and_a_time_out_counts_at_once() {
+    SPDK.run(async |spdk| {
+        let mut patient = options();
+        patient.io_timeout = None;
+        patient.slow_io = None;
+        let (md, disks) = array(&spdk, "old", 2, patient.clone()).await;
+        let desc = BdevDesc::open(&spdk, "old").read_write().unwrap();
+        let ch = Rc::new(desc.channel().unwrap());
+        disks[1].set_faults([Fault::new(Action::Hold).io(IoType::Write)]);
+        let executor = spdk_exec::spdk::attach().unwrap();
+        let held = executor.spawn({
+            let ch = Rc::clone(&ch);
+            async move { write(&ch, 0, 8, 1).await }
+        });
+        let oldest = |md: &Raid1, at: usize| md.info().base_bdevs_list[at].oldest_io_ms;
+        until(&md, |md| oldest(md, 1).is_some_and(|age| age >= 1000)).await;
+        assert_eq!(oldest(&md, 0), None);
+        let counts = md.info().counters;
+        assert_eq!((counts.slow, counts.timeouts), (0, 0));
+
+        patient.slow_io = Some(std::time::Duration::from_secs(1));
+        md.set_options(patient.clone()).await.unwrap();
+        until(&md, |md| md.info().counters.slow == 1).await;
+        assert_eq!(md.info().counters.timeouts, 0);
+
+        patient.io_timeout = Some(std::time::Duration::from_secs(2));
+        md.set_options(patient).await.unwrap();
+        held.await.unwrap().unwrap();
+        let reason = FaultReason::TimedOut;
+        assert_eq!(state(&md, 1), LegState::Faulted { reason });
+        assert_eq!(md.info().counters.slow, 1);
+        assert_eq!(oldest(&md, 1), None);
+        drop(ch);
+        desc.close().await;
+        delete(md, disks).await;
+    });
+}
+
+#[test]
+fn what_spdk_counts_of_each_base_is_told() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = array(&spdk, "stats", 2, options()).await;
+        let desc = BdevDesc::open(&spdk, "stats").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        for _ in 0..3 {
+            write(&ch, 0, 8, 1).await.unwrap();
+        }
+        for _ in 0..5 {
+            read(&ch, 0, 8).await.unwrap();
+        }
+        let stats = md.base_stats().await.unwrap();
+        let names: Vec<_> = stats.iter().map(|base| base.name.as_str()).collect();
+        assert_eq!(names, ["stats0", "stats1"]);
+        let writes: Vec<_> = stats.iter().map(|base| base.stats.write.ops).collect();
+        assert_eq!(writes, [3, 3]);
+        let reads: u64 = stats.iter().map(|base| base.stats.read.ops).sum();
+        assert_eq!(reads, 5);
+        assert!(
+            stats
+                .iter()
+                .all(|base| base.stats.write.mean_latency().is_some())
+        );
+        drop(ch);
+        desc.close().await;
+        delete(md, disks).await;
+    });
+}

@@ -63,6 +63,7 @@ impl Status {
         let slots = self.legs.slots();
         let is = |job: &&Arc<Job>| match process {
             Process::Scrub => job.kind == JobKind::Scrub,
+            Process::Resync => job.kind == JobKind::Resync,
             Process::Rebuild(base) => slots.iter().any(|slot| {
                 job.kind == JobKind::Rebuild
                     && Some(slot.id) == job.leg

@@ -12,10 +12,12 @@ use spdk_safe::units::Blocks;
 
 use super::MODULE;
 use super::array::Array;
+use super::clock::now;
 use super::control::Command;
 use super::error::{ChangeError, CreateError};
 use super::layout;
 use super::state::{FaultReason, LegId};
+use super::watch::Watch;
 
 /// A base that is ours, and not in use yet. Dropping it lets go of it.
 pub(super) struct Base {
@@ -110,20 +112,24 @@ impl Base {
 }
 
 /// Follows what happens to the base of a leg, until that is closed.
-pub(super) fn follow(array: &Arc<Array>, leg: LegId, desc: &BdevDesc<ReadWrite, Claimed>) {
+pub(super) fn follow(
+    array: &Arc<Array>,
+    leg: LegId,
+    desc: &BdevDesc<ReadWrite, Claimed>,
+    watch: &Arc<Watch>,
+) {
     let _ = thread::spawn_local(events(Arc::clone(array), leg, desc.events()));
-    let timeout = array.status().options.io_timeout;
-    if let Some(limit) = timeout {
-        match desc.io_timeouts(limit) {
-            Ok(timeouts) => {
-                let task = timed_out(Arc::clone(array), leg, timeouts, limit);
-                let _ = thread::spawn_local(task);
-            }
-            Err(error) => log::warn!(
-                "raid1 {:?}: nobody sees when a base does not answer: {error}",
-                array.name
-            ),
+    // What is too old, and what is slow, may change: it is asked for all that SPDK can say.
+    match desc.io_timeouts(Duration::from_secs(1)) {
+        Ok(reports) => {
+            let (name, watch) = (desc.info().name.clone(), Arc::clone(watch));
+            let task = old_io(Arc::clone(array), leg, name, reports, watch);
+            let _ = thread::spawn_local(task);
         }
+        Err(error) => log::warn!(
+            "raid1 {:?}: nobody sees when a base does not answer: {error}",
+            array.name
+        ),
     }
 }
 
@@ -137,31 +143,59 @@ async fn events(array: Arc<Array>, leg: LegId, mut events: BdevEvents) {
     }
 }
 
+/// What SPDK says of I/O that is old: its age is kept, a leg that is slow is warned of, and one that does not answer is
+/// timed out.
+async fn old_io(
+    array: Arc<Array>,
+    leg: LegId,
+    name: String,
+    mut reports: IoTimeouts,
+    watch: Arc<Watch>,
+) {
+    while let Some(old) = reports.next().await {
+        watch.saw(now(), old.age);
+        let (slow, limit) = {
+            let status = array.status();
+            (status.options.slow_io, status.options.io_timeout)
+        };
+        if slow.is_some_and(|slow| old.age >= slow) && watch.is_newly_slow(now()) {
+            array.counters.slow.add(1);
+            log::warn!(
+                "raid1 {:?}: base {:?} is slow: an I/O is {:.1} s old",
+                array.name,
+                name,
+                old.age.as_secs_f64()
+            );
+        }
+        if let Some(limit) = limit.filter(|limit| old.age >= *limit) {
+            timed_out(&array, leg, old.age, limit).await;
+        }
+    }
+}
+
 /// A leg that does not answer is faulted. Its I/O has the memory of requests, which it must give back before they can
 /// end: so it is reset, too.
-async fn timed_out(array: Arc<Array>, leg: LegId, mut timeouts: IoTimeouts, limit: Duration) {
-    while let Some(slow) = timeouts.next().await {
-        // Not kept meanwhile: it would keep the descriptor open.
-        let snapshot = array.published.get();
-        let known = snapshot.legs.iter().find(|known| known.id == leg);
-        let Some(desc) = known.map(|leg| leg.desc.clone()) else {
-            continue;
-        };
-        drop(snapshot);
-        array.counters.timeouts.add(1);
-        log::warn!(
-            "raid1 {:?}: base {:?} has not answered for {} s, which is more than {} s",
-            array.name,
-            desc.info().name,
-            slow.age.as_secs(),
-            limit.as_secs()
-        );
-        // The last leg stays; it is reset all the same.
-        array.fault(vec![leg], FaultReason::TimedOut).await;
-        if desc.info().supports(IoType::Reset) {
-            if let Ok(channel) = desc.channel() {
-                let _ = channel.reset().await;
-            }
+async fn timed_out(array: &Array, leg: LegId, age: Duration, limit: Duration) {
+    // Not kept meanwhile: it would keep the descriptor open.
+    let snapshot = array.published.get();
+    let known = snapshot.legs.iter().find(|known| known.id == leg);
+    let Some(desc) = known.map(|leg| leg.desc.clone()) else {
+        return;
+    };
+    drop(snapshot);
+    array.counters.timeouts.add(1);
+    log::warn!(
+        "raid1 {:?}: base {:?} has not answered for {} s, which is more than {} s",
+        array.name,
+        desc.info().name,
+        age.as_secs(),
+        limit.as_secs()
+    );
+    // The last leg stays; it is reset all the same.
+    array.fault(vec![leg], FaultReason::TimedOut).await;
+    if desc.info().supports(IoType::Reset) {
+        if let Ok(channel) = desc.channel() {
+            let _ = channel.reset().await;
         }
     }
 }

@@ -27,13 +27,14 @@ use spdk_safe::units::{Blocks, Lba};
 use super::array::Array;
 use super::bases::{self, Base};
 use super::error::{ChangeError, CreateError};
-use super::info::Process;
+use super::info::{BaseStats, Process};
 use super::jobs::{self, Job, JobKind};
 use super::lane::Lanes;
 use super::options::Options;
 use super::persist::{Persistence, Record};
 use super::snapshot::{ALL, Leg};
 use super::state::{FaultReason, LegId, LegState, Refused};
+use super::watch::Watch;
 use crate::split::Extent;
 
 /// What control is told, or asked.
@@ -56,6 +57,8 @@ pub(super) enum Command {
         leg: LegId,
         done: oneshot::Sender<bool>,
     },
+    /// Bases are to be made equal, as they were not taken to be from the beginning.
+    Resync(Extent),
     /// A base has grown.
     Resized,
     /// The published state has changed.
@@ -82,6 +85,10 @@ pub(super) enum Command {
     Abort {
         process: Process,
         done: oneshot::Sender<Result<(), ChangeError>>,
+    },
+    /// What SPDK counts of the bases.
+    Stats {
+        done: oneshot::Sender<Vec<BaseStats>>,
     },
     /// Set options.
     Set {
@@ -169,6 +176,13 @@ impl Control {
                 let is_all = self.rebuilt(leg).await;
                 answer(Some(done), is_all);
             }
+            Command::Resync(extent) => {
+                let job = Job::new(JobKind::Resync, None);
+                self.array.status().jobs.push(Arc::clone(&job));
+                let (array, task) = (Arc::clone(&self.array), Arc::clone(&job));
+                let resync = move || jobs::resync(array, extent, Some(task));
+                self.spawn(Some(job), resync).await;
+            }
             Command::Resized => self.grow().await,
             Command::Refresh => self.array.pass().await,
             Command::Ended(job) => self.ended(job),
@@ -186,6 +200,7 @@ impl Control {
                 answer(Some(done), begun);
             }
             Command::Abort { process, done } => self.abort(&process, done).await,
+            Command::Stats { done } => self.stats(done),
             Command::Set { options, done } => {
                 self.set(options).await;
                 answer(Some(done), ());
@@ -317,7 +332,8 @@ impl Control {
         if is_dirty {
             self.array.pass().await;
             let array = Arc::clone(&self.array);
-            self.spawn(None, move || jobs::resync(array, extent)).await;
+            self.spawn(None, move || jobs::resync(array, extent, None))
+                .await;
         }
     }
 
@@ -367,7 +383,8 @@ impl Control {
                 Ok(()) => log::info!("raid1 {:?}: it has {blocks} now", self.array.name),
                 Err(error) => log::warn!("raid1 {:?} can't grow: {error}", self.array.name),
             }
-            self.spawn(None, move || jobs::resync(array, extent)).await;
+            self.spawn(None, move || jobs::resync(array, extent, None))
+                .await;
         }
     }
 
@@ -423,7 +440,8 @@ impl Control {
     /// A base becomes a leg.
     pub(super) fn take(&mut self, base: Base, leg: LegId, slot: usize, front: u64) {
         let Base { desc, offset, .. } = base;
-        bases::follow(&self.array, leg, &desc);
+        let watch = Arc::new(Watch::default());
+        bases::follow(&self.array, leg, &desc, &watch);
         let shared = desc.share();
         self.descs.insert(leg, desc);
         self.array.published.update(|snapshot| {
@@ -433,6 +451,7 @@ impl Control {
                 desc: shared,
                 offset,
                 front,
+                watch,
                 leaves: false,
             });
             snapshot.legs.sort_by_key(|leg| leg.slot);
@@ -515,6 +534,26 @@ impl Control {
             // Nothing is ever sent.
             let _ = ended.await;
             answer(Some(done), Ok(()));
+        });
+    }
+
+    /// Does not wait for it.
+    fn stats(&self, done: oneshot::Sender<Vec<BaseStats>>) {
+        let slots = self.array.status().legs.slots().to_vec();
+        let calls = slots.into_iter().filter_map(|slot| {
+            let desc = self.descs.get(&slot.id)?;
+            Some((slot.name.unwrap_or_default(), desc.stats()))
+        });
+        let calls: Vec<_> = calls.collect();
+        let _ = thread::spawn_local(async move {
+            let mut all = Vec::with_capacity(calls.len());
+            for (name, call) in calls {
+                // One that goes has none.
+                if let Ok(stats) = call.await {
+                    all.push(BaseStats { name, stats });
+                }
+            }
+            answer(Some(done), all);
         });
     }
 

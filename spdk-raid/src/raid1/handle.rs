@@ -10,14 +10,14 @@ use spdk_safe::error::IoType;
 use spdk_safe::io_device;
 use spdk_safe::module::BlockDeviceBuilder;
 use spdk_safe::thread;
-use spdk_safe::units::Blocks;
+use spdk_safe::units::{Blocks, Lba};
 
 use super::array::{Array, Status};
 use super::bases::Base;
 use super::control::{Command, Control};
 use super::data_path::Device;
 use super::error::{ChangeError, CreateError};
-use super::info::{Process, Raid1Info};
+use super::info::{BaseStats, Process, Raid1Info};
 use super::lane::Lanes;
 use super::layout::{self, Layout};
 use super::options::{Options, ReadPolicy};
@@ -25,6 +25,7 @@ use super::persist::{NoPersistence, Persistence};
 use super::snapshot::{ALL, Published};
 use super::state::{LegState, Legs};
 use super::{MODULE, list};
+use crate::split::Extent;
 
 /// Bytes of the longest name, as in C: its superblock has no room for more.
 const MAX_NAME: usize = 63;
@@ -43,6 +44,7 @@ pub struct Raid1Builder {
     pub(super) bases: Vec<Option<String>>,
     pub(super) uuid: Option<Uuid>,
     pub(super) options: Options,
+    resync: bool,
     pub(super) data_offset: Blocks,
     persistence: Arc<dyn Persistence>,
 }
@@ -55,6 +57,7 @@ impl Raid1 {
             bases: Vec::new(),
             uuid: None,
             options: Options::default(),
+            resync: false,
             data_offset: Blocks(0),
             persistence: Arc::new(NoPersistence),
         }
@@ -103,7 +106,17 @@ impl Raid1 {
         self.array.status().options.clone()
     }
 
-    /// Gives it other options. A time-out counts for bases that join later.
+    /// What SPDK counts of its bases that are used, by their places.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Ending`].
+    pub async fn base_stats(&self) -> Result<Vec<BaseStats>, ChangeError> {
+        let stats = self.array.ask(|done| Command::Stats { done }).await;
+        stats.ok_or(ChangeError::Ending)
+    }
+
+    /// Gives it other options, which count at once.
     ///
     /// # Errors
     ///
@@ -166,7 +179,7 @@ impl Raid1 {
         begun.await.unwrap_or(Err(ChangeError::Ending))
     }
 
-    /// Has a rebuild or a scrub wait, after the window that it is at, until it is [resumed](Self::resume) or
+    /// Has a process wait, after the window that it is at, until it is [resumed](Self::resume) or
     /// [aborted](Self::abort).
     ///
     /// # Errors
@@ -177,7 +190,7 @@ impl Raid1 {
         job.ok_or(ChangeError::NoJob).map(|job| job.pause(true))
     }
 
-    /// Has a rebuild or a scrub that was paused go on. Nothing if it was not.
+    /// Has a process that was paused go on. Nothing if it was not.
     ///
     /// # Errors
     ///
@@ -187,9 +200,9 @@ impl Raid1 {
         job.ok_or(ChangeError::NoJob).map(|job| job.pause(false))
     }
 
-    /// Ends a rebuild or a scrub, and waits until it has ended. The base that was filled is faulted
+    /// Ends a process, and waits until it has ended. A base that was filled is faulted
     /// ([`FaultReason::Asked`](super::state::FaultReason::Asked)), and free when this is done; what it was filled with so
-    /// far does not count.
+    /// far does not count. When a resync ends, only the first base is read for good.
     ///
     /// # Errors
     ///
@@ -240,6 +253,13 @@ impl Raid1Builder {
     /// Which leg a read goes to.
     pub fn read_policy(mut self, policy: ReadPolicy) -> Self {
         self.options.read_policy = policy;
+        self
+    }
+
+    /// Has its bases made equal from the first one that is there, in the background; [`Raid1::info`] shows how far that
+    /// is. Only that base is read meanwhile. Without this, bases are taken as equal, as SPDK's own raid module does.
+    pub fn resync(mut self) -> Self {
+        self.resync = true;
         self
     }
 
@@ -352,6 +372,13 @@ impl Raid1Builder {
         for (slot, base) in bases {
             control.take(base, ids[slot], slot, ALL);
         }
+        let whole = Extent::new(Lba(0), layout.blocks).ok();
+        let differs = whole.filter(|_| self.resync && layouts.len() > 1);
+        if let Some(extent) = differs {
+            array
+                .published
+                .update(|snapshot| snapshot.dirty.push(extent));
+        }
         let device = Device {
             array: Arc::clone(&array),
             can_unmap,
@@ -385,6 +412,9 @@ impl Raid1Builder {
         control.bdev = Some(bdev);
         // The app ends if there can be no task: it takes away all bdevs.
         let _ = thread::spawn_local(control.run());
+        if let Some(extent) = differs {
+            array.tell(Command::Resync(extent));
+        }
         listed.stays();
         Ok(Raid1 { array })
     }

@@ -1,10 +1,11 @@
 //! What people see of an array.
 
 use serde::Serialize;
-use spdk_safe::bdev::BdevInfo;
+use spdk_safe::bdev::{BdevInfo, BdevStats};
 use spdk_safe::units::Blocks;
 
 use super::array::Array;
+use super::clock::now;
 use super::counters::Counts;
 use super::jobs::{JobKind, Seen};
 use super::state::{ArrayState, LegState};
@@ -56,6 +57,19 @@ pub struct BaseInfo {
     pub data_offset: u64,
     /// How many blocks of it the array has.
     pub data_size: u64,
+    /// How old its oldest I/O is, in milliseconds: nothing below a second is seen, and none of that later than two seconds
+    /// after its end.
+    pub oldest_io_ms: Option<u64>,
+}
+
+/// What SPDK counts of a base: of all who use it, the array's I/O and what is below it alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BaseStats {
+    /// The base.
+    pub name: String,
+    /// Reads, writes and their latencies; errors, too, by SPDK 23.01 and newer.
+    pub stats: BdevStats,
 }
 
 /// What an array does by itself, and people may pause or end.
@@ -66,13 +80,15 @@ pub enum Process {
     Rebuild(String),
     /// Comparing the bases.
     Scrub,
+    /// Making the bases equal that were not [taken to be](super::Raid1Builder::resync).
+    Resync,
 }
 
 /// A job under way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ProcessInfo {
-    /// What it does: `rebuild`, `scrub`.
+    /// What it does: `rebuild`, `scrub`, `resync`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The base that is filled.
@@ -118,6 +134,7 @@ impl BaseInfo {
             is_configured: base.is_some(),
             data_offset: 0,
             data_size: base.map_or(0, |base| base.num_blocks.0),
+            oldest_io_ms: None,
         }
     }
 }
@@ -140,6 +157,12 @@ impl Array {
             is_configured: slot.state.is_active(),
             data_offset: self.offset,
             data_size: status.blocks.0,
+            oldest_io_ms: snapshot
+                .legs
+                .iter()
+                .find(|leg| leg.id == slot.id)
+                .and_then(|leg| leg.watch.oldest(now()))
+                .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         });
         let processes = status.jobs.iter().map(|job| {
             let Seen {
@@ -153,6 +176,7 @@ impl Array {
                 kind: match job.kind {
                     JobKind::Rebuild => "rebuild",
                     JobKind::Scrub => "scrub",
+                    JobKind::Resync => "resync",
                 },
                 target: target.and_then(|slot| slot.name.clone()),
                 progress: Progress {

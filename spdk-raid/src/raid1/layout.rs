@@ -85,8 +85,7 @@ pub enum LayoutError {
     },
     /// Bases differ in their metadata. Choose bases with the same.
     #[error(
-        "base {name:?} has {metadata_size} B of {} metadata with each block, which {first:?} has not; all bases need the \
-         same",
+        "base {name:?} has {metadata_size} B of {} metadata with each block, unlike {first:?}; all bases need the same",
         kind(*interleaved)
     )]
     Metadata {

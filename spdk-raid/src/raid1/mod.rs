@@ -9,6 +9,7 @@
 //! | `control` | who decides: one task for each array |
 //! | `lock`, `copy`, `jobs` | range locks; rebuilds, repairs, resyncs and scrubs under them |
 //! | `module`, `awaiting`, `rpc` | what SPDK asks; arrays that wait for their bases; JSON-RPC |
+//! | `bases`, `watch` | the bdevs below, and how old their I/O is |
 //! | `persist` | who is asked before a fault is acknowledged |
 //!
 //! In `docs/raid1.md` are the states, the invariants, and what happens when.
@@ -22,6 +23,8 @@ mod array;
 mod awaiting;
 #[cfg(feature = "spdk")]
 mod bases;
+#[cfg(feature = "spdk")]
+mod clock;
 #[cfg(feature = "spdk")]
 mod control;
 #[cfg(feature = "spdk")]
@@ -58,13 +61,15 @@ mod settle;
 mod snapshot;
 #[cfg(feature = "spdk")]
 mod verdict;
+#[cfg(feature = "spdk")]
+mod watch;
 
 #[cfg(feature = "spdk")]
 pub use self::{
     counters::Counts,
     error::{ChangeError, CreateError},
     handle::{Raid1, Raid1Builder},
-    info::{BaseInfo, Process, ProcessInfo, Progress, Raid1Info},
+    info::{BaseInfo, BaseStats, Process, ProcessInfo, Progress, Raid1Info},
     module::{MODULE, with},
     options::{Options, ReadPolicy},
     rpc::METHODS,

@@ -31,6 +31,9 @@ pub struct Options {
     /// How long a leg may take for an I/O: in whole seconds, and one more (SPDK looks once a second). Then the leg is
     /// faulted, and reset. `None` is for ever.
     pub io_timeout: Option<Duration>,
+    /// How long a leg may take for an I/O before it is said to be slow, in the log and in
+    /// [`Counts::slow`](super::Counts::slow); likewise. `None` is for ever.
+    pub slow_io: Option<Duration>,
 }
 
 /// The largest window.
@@ -62,6 +65,7 @@ impl Default for Options {
             window: Bytes(1 << 20),
             max_bandwidth: None,
             io_timeout: Some(Duration::from_secs(30)),
+            slow_io: Some(Duration::from_secs(5)),
         }
     }
 }

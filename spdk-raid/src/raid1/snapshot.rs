@@ -19,6 +19,7 @@ use spdk_safe::prelude::ReadWrite;
 
 use super::options::ReadPolicy;
 use super::state::LegId;
+use super::watch::Watch;
 use crate::split::Extent;
 
 /// The front of a leg that is in sync: all its blocks are below it.
@@ -47,6 +48,7 @@ pub(super) struct Leg {
     pub(super) offset: u64,
     /// The first block that it has not; [`ALL`] if it is in sync.
     pub(super) front: u64,
+    pub(super) watch: Arc<Watch>,
     /// Nobody reads it any more. It is written until all threads know that: else one of them could still read from it
     /// what another one has already written to the others alone, and acknowledged.
     pub(super) leaves: bool,

@@ -3,13 +3,12 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_channel::oneshot;
-use spdk_safe::thread::{ticks, ticks_per_second};
 use spdk_safe::units::Blocks;
 
 use super::super::array::Array;
+use super::super::clock::now;
 use super::super::copy::Copier;
 use super::super::state::LegId;
 use super::WAIT;
@@ -22,6 +21,8 @@ pub(in super::super) enum JobKind {
     Rebuild,
     /// Compares legs.
     Scrub,
+    /// Makes legs equal that were not taken to be.
+    Resync,
 }
 
 /// A job, as control, its task and those who look at it share it. It has ended when there is none any more.
@@ -139,9 +140,4 @@ impl Job {
             spdk_exec::sleep(wait).await;
         }
     }
-}
-
-fn now() -> Duration {
-    let nanos = u128::from(ticks()) * 1_000_000_000 / u128::from(ticks_per_second().max(1));
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

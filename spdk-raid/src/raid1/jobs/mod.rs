@@ -150,10 +150,15 @@ pub(super) async fn repair(array: Arc<Array>, leg: LegId, extent: Extent) {
 }
 
 /// Makes legs equal in a dirty range: from the leg that all threads read to the others.
-pub(super) async fn resync(array: Arc<Array>, extent: Extent) {
+pub(super) async fn resync(array: Arc<Array>, extent: Extent, job: Option<Arc<Job>>) {
     let mut copier = Copier::new(&array);
     let (mut at, mut left, mut tries) = (extent.lba().0, extent.blocks().0, 0);
     while left != 0 {
+        if let Some(job) = &job {
+            if !job.goes_on(&array, &mut copier).await {
+                return;
+            }
+        }
         let blocks = left.min(window(&array));
         let Ok(part) = Extent::new(Lba(at), Blocks(blocks)) else {
             return;
@@ -163,7 +168,12 @@ pub(super) async fn resync(array: Arc<Array>, extent: Extent) {
         let copied = resync_locked(&array, &mut copier, part).await;
         lock.release(|_| ()).await;
         match copied {
-            Ok(()) => (at, left) = (at + blocks, left - blocks),
+            Ok(()) => {
+                (at, left) = (at + blocks, left - blocks);
+                if let Some(job) = &job {
+                    job.came_to(&array, at, Blocks(blocks));
+                }
+            }
             // It stays dirty: all threads go on reading it from one leg.
             Err(_) if tries == TRIES || array.status().is_ending => return,
             Err(error) => {
