@@ -550,7 +550,7 @@ impl Control {
             for (name, call) in calls {
                 // One that goes has none.
                 if let Ok(stats) = call.await {
-                    all.push(BaseStats { name, stats });
+                    all.push(BaseStats::new(name, stats));
                 }
             }
             answer(Some(done), all);

@@ -1,5 +1,7 @@
 //! What people see of an array.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use spdk_safe::bdev::{BdevInfo, BdevStats};
 use spdk_safe::units::Blocks;
@@ -36,6 +38,8 @@ pub struct Raid1Info {
     pub processes: Vec<ProcessInfo>,
     /// Ranges in which bases may differ, so that all threads read them from the same one.
     pub dirty_ranges: usize,
+    /// Ranges that a base could not read, and that are being written to it again, or wait for that.
+    pub repairs: usize,
     /// What it has counted.
     pub counters: Counts,
 }
@@ -62,14 +66,41 @@ pub struct BaseInfo {
     pub oldest_io_ms: Option<u64>,
 }
 
-/// What SPDK counts of a base: of all who use it, the array's I/O and what is below it alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What SPDK counts of a base since it was registered, or its statistics were reset: I/O of the array, of its jobs, and
+/// of whoever else reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BaseStats {
     /// The base.
     pub name: String,
-    /// Reads, writes and their latencies; errors, too, by SPDK 23.01 and newer.
+    /// Reads that succeeded.
+    pub reads: u64,
+    /// Writes that succeeded.
+    pub writes: u64,
+    /// How long a read took on average, in microseconds.
+    pub read_latency_us: Option<u64>,
+    /// How long a write took on average, in microseconds.
+    pub write_latency_us: Option<u64>,
+    /// I/O that failed, of any kind; SPDK 23.01 and newer count it.
+    pub errors: Option<u64>,
+    /// All that SPDK says.
+    #[serde(skip)]
     pub stats: BdevStats,
+}
+
+impl BaseStats {
+    pub(super) fn new(name: String, stats: BdevStats) -> Self {
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            name,
+            reads: stats.read.ops,
+            writes: stats.write.ops,
+            read_latency_us: stats.read.mean_latency().map(us),
+            write_latency_us: stats.write.mean_latency().map(us),
+            errors: stats.errors.map(|errors| errors.total()),
+            stats,
+        }
+    }
 }
 
 /// What an array does by itself, and people may pause or end.
@@ -204,6 +235,7 @@ impl Array {
             base_bdevs_list: bases.collect(),
             processes: processes.collect(),
             dirty_ranges: snapshot.dirty.len(),
+            repairs: status.repairs.len(),
             counters: self.counters.counts(),
         }
     }
