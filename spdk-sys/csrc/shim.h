@@ -17,6 +17,7 @@
 #include "error.h"
 #include "info.h"
 #include "io.h"
+#include "lock.h"
 #include "log.h"
 #include "malloc.h"
 #include "module.h"

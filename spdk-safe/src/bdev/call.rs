@@ -168,6 +168,40 @@ unsafe extern "C" fn finish_callback<T: Send + 'static>(ctx: *mut c_void) {
     });
 }
 
+/// Answers `ticket` after a visit of all channels of the bdev, which goes from thread to thread behind those that SPDK
+/// has under way.
+///
+/// # Safety
+///
+/// The descriptor is open, and its thread is current.
+pub(super) unsafe fn visit_channels(ticket: Ticket<()>) {
+    let (bdev, keep) = (
+        ticket.desc().bdev().as_ptr(),
+        spdk_sys::spdk_shim_reset_stats::SPDK_SHIM_RESET_STATS_NONE,
+    );
+    let ctx = ticket.into_raw();
+    // SAFETY: the descriptor is open, and the ticket keeps it so.
+    let rc = unsafe { spdk_sys::spdk_shim_bdev_stats(bdev, keep, Some(visited_callback), ctx) };
+    if rc != 0 {
+        // SAFETY: SPDK did not take it.
+        unsafe { Ticket::<()>::from_raw(ctx) }.answer(Ok(()));
+    }
+}
+
+/// # Safety
+///
+/// SPDK calls this once, on the thread that asked, with the ticket that it was given.
+unsafe extern "C" fn visited_callback(
+    ctx: *mut c_void,
+    _rc: i32,
+    _stats: *const spdk_sys::spdk_shim_stats,
+) {
+    contain("the end of a visit of all channels", || {
+        // SAFETY: by this function's contract.
+        unsafe { Ticket::<()>::from_raw(ctx) }.answer(Ok(()));
+    });
+}
+
 impl<T> Future for BdevCall<T> {
     type Output = Result<T, BdevCallError>;
 

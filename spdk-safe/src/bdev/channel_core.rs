@@ -5,11 +5,12 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::IoTypes;
 use super::core::DescCore;
 use super::op::Op;
+use super::put::Put;
 use super::wait::WaitQueues;
 use super::zcopy::RegionCore;
 use crate::error::{ChannelError, IoType, ThreadError};
@@ -94,6 +95,8 @@ pub(super) struct ChannelCore {
     pub(super) waits: Rc<WaitQueues>,
     /// Set when the channel is to be put as soon as nothing is outstanding.
     revoked: Cell<bool>,
+    /// It is being put.
+    leaving: Arc<AtomicBool>,
     /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
     outstanding: Cell<usize>,
     /// The first idle slot; each has the next.
@@ -162,6 +165,7 @@ impl ChannelCore {
             is_below: below || crate::module::in_create_channel(),
             waits: WaitQueues::of(home),
             revoked: Cell::new(false),
+            leaving: Arc::default(),
             outstanding: Cell::new(0),
             idle: Cell::new(None),
         });
@@ -278,11 +282,22 @@ impl ChannelCore {
         if raw.is_null() {
             return;
         }
-        let (desc, id) = (Arc::clone(&self.desc), self.id);
-        // SAFETY: taken out, so this happens once; on the channel's thread, with nothing in flight (B-64).
-        unsafe { spdk_sys::spdk_put_io_channel(raw) };
+        self.leaving.store(true, Ordering::Relaxed);
+        let put = self.put_of(raw);
         // May close the descriptor and wake whoever waits for that, which is somebody's code.
-        desc.unlink(id);
+        // SAFETY: taken out, so this happens once; on the channel's thread, with nothing in flight (B-64).
+        unsafe { put.begin() };
+    }
+
+    /// What puts `raw`.
+    fn put_of(&self, raw: *mut spdk_sys::spdk_io_channel) -> Put {
+        Put {
+            raw,
+            home: self.home,
+            desc: Arc::clone(&self.desc),
+            id: self.id,
+            leaving: Arc::clone(&self.leaving),
+        }
     }
 
     /// Lists a region of the bdev's memory, which ends with the channel.
@@ -315,7 +330,7 @@ impl Held for ChannelCore {
     }
 
     fn is_held(&self) -> bool {
-        !self.raw.get().is_null()
+        !self.raw.get().is_null() || self.leaving.load(Ordering::Relaxed)
     }
 
     fn what(&self) -> String {
@@ -340,12 +355,11 @@ impl Drop for ChannelCore {
         if raw.is_null() {
             return;
         }
-        let (raw, desc, id) = (raw, Arc::clone(&self.desc), self.id);
+        let put = self.put_of(raw);
         let put = move || {
             // SAFETY: taken out of the core, so this happens once, and `run_later` brings it to the channel's thread;
             // nothing is in flight, since that holds a strong count of the core.
-            unsafe { spdk_sys::spdk_put_io_channel(raw) };
-            desc.unlink(id);
+            unsafe { put.begin() };
         };
         // Never at once: SPDK sends a message for each last put, and the next get may come before.
         // SAFETY: the channel was not put, so its thread has not exited (T-09). The closure has the raw channel, which

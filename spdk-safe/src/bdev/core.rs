@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 
-use super::call::Ticket;
+use super::call::{self, Ticket};
 use super::channel_core::ChannelLink;
 use super::claim::{Claim, ClaimKind};
 use super::events::{Events, MediaEvent};
@@ -53,6 +53,8 @@ pub(crate) struct DescCore {
     num_blocks: AtomicU64,
     /// Read on the path of each I/O; `State` has the rest, which no I/O touches.
     removed: AtomicBool,
+    /// Blocks of the bdev were locked through it, and it was not settled since.
+    locked: AtomicBool,
     bdev: NonNull<spdk_sys::spdk_bdev>,
     /// SPDK's event context points to it.
     events: Arc<EventSink>,
@@ -80,6 +82,8 @@ struct State {
     calls: usize,
     /// Whether it looks for slow I/O.
     watch: Watch,
+    /// How many visits of all channels are left before it is closed.
+    laps: u8,
     /// Woken when the descriptor is closed.
     closing: Vec<(u64, Waker)>,
 }
@@ -108,7 +112,7 @@ unsafe impl Sync for DescCore {}
 
 impl DescCore {
     /// Opens `name`, with one holder. On the app thread.
-    pub(super) fn open(name: &str, write: bool) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn open(name: &str, write: bool) -> Result<Arc<Self>, OpenError> {
         app_thread::check_open()?;
         let not_found = || OpenError::NotFound {
             name: name.to_owned(),
@@ -159,6 +163,7 @@ impl DescCore {
             num_blocks: AtomicU64::new(info.num_blocks.0),
             info,
             removed: AtomicBool::new(false),
+            locked: AtomicBool::new(false),
             bdev,
             events,
             happened: Events::default(),
@@ -171,6 +176,7 @@ impl DescCore {
                 calls: 0,
                 // Opening a bdev that has limits may set off a walk over its channels, as a look for slow I/O does.
                 watch: if limited { Watch::Before } else { Watch::Never },
+                laps: 0,
                 closing: Vec::new(),
             }),
         });
@@ -294,13 +300,29 @@ impl DescCore {
         Ok(all)
     }
 
+    /// SPDK is about to lock blocks of the bdev, for this descriptor. Whenever it unlocks some of a bdev that is to be
+    /// unregistered, 25.09 and newer go on with that by a message, though it may be going on by itself; should the last
+    /// descriptor be closed before both have come, they unregister the bdev twice.
+    #[cold]
+    pub(crate) fn locks(&self) {
+        // SAFETY: reads a version.
+        if unsafe { spdk_sys::spdk_shim_lock_keeps_channels() } {
+            self.locked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`locks`](Self::locks) was called, and it was not settled since.
+    pub(super) fn has_locked(&self) -> bool {
+        self.locked.load(Ordering::Relaxed)
+    }
+
     /// One more holder.
     pub(super) fn hold(&self) {
         self.state().holders += 1;
     }
 
     /// One holder less; closes the descriptor if nothing else needs it.
-    pub(super) fn unhold(self: &Arc<Self>) {
+    pub(crate) fn unhold(self: &Arc<Self>) {
         self.state().holders -= 1;
         self.settle();
     }
@@ -440,6 +462,18 @@ impl DescCore {
                 let ticket = Ticket::new(self, "looking for slow I/O");
                 // SAFETY: this is the app thread, and the call just counted keeps the descriptor open.
                 return unsafe { timeout::stop(raw.as_ptr(), ticket) };
+            }
+            if state.raw.is_some() && self.locked.swap(false, Ordering::Relaxed) {
+                // The first is behind SPDK's own, which may be under way (`locks`); the other one's end is behind what
+                // that and the unlocking have sent to this thread.
+                state.laps = 2;
+            }
+            if state.raw.is_some() && state.laps != 0 {
+                state.laps -= 1;
+                state.calls += 1;
+                drop(state);
+                // SAFETY: this is the app thread, and the call just counted keeps the descriptor open.
+                return unsafe { call::visit_channels(Ticket::new(self, "closing it")) };
             }
             let Some(raw) = state.raw.take() else {
                 return;

@@ -54,6 +54,7 @@ pub(crate) mod needs;
 mod op;
 mod open;
 mod payload;
+mod put;
 mod qos;
 mod sequential;
 mod stats;

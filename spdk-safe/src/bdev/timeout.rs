@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::call::{Ticket, removed};
+use super::call::{self, Ticket, removed};
 use super::core::CloseWaiter;
 use super::core::DescCore;
 use super::stats::duration;
@@ -192,32 +192,9 @@ impl Drop for IoTimeouts {
 pub(super) unsafe fn stop(raw: *mut spdk_sys::spdk_bdev_desc, ticket: Ticket<()>) {
     // SAFETY: by this function's contract.
     unsafe { spdk_sys::spdk_bdev_set_timeout(raw, 0, None, std::ptr::null_mut()) };
-    let (bdev, keep) = (
-        ticket.desc().bdev().as_ptr(),
-        spdk_sys::spdk_shim_reset_stats::SPDK_SHIM_RESET_STATS_NONE,
-    );
-    let ctx = ticket.into_raw();
     // Another look at all channels: it goes from thread to thread behind the one before.
     // SAFETY: the descriptor is open, and the ticket keeps it so.
-    let rc = unsafe { spdk_sys::spdk_shim_bdev_stats(bdev, keep, Some(looked_callback), ctx) };
-    if rc != 0 {
-        // SAFETY: SPDK did not take it.
-        unsafe { Ticket::<()>::from_raw(ctx) }.answer(Ok(()));
-    }
-}
-
-/// # Safety
-///
-/// SPDK calls this once, on the thread that asked, with the ticket that it was given.
-unsafe extern "C" fn looked_callback(
-    ctx: *mut c_void,
-    _rc: i32,
-    _stats: *const spdk_sys::spdk_shim_stats,
-) {
-    contain("the end of looking for slow I/O", || {
-        // SAFETY: by this function's contract.
-        unsafe { Ticket::<()>::from_raw(ctx) }.answer(Ok(()));
-    });
+    unsafe { call::visit_channels(ticket) };
 }
 
 /// # Safety

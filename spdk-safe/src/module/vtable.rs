@@ -324,6 +324,11 @@ unsafe fn dispatch_plain<D: BlockDevice>(
         // SAFETY: the request is ours and nobody else has it.
         return unsafe { fail(io.as_ptr()) };
     }
+    if !is_read && memory.ored & context.align_mask != 0 {
+        // As it brings it for a READ, with a copy of the data in it.
+        // SAFETY: by this function's contract.
+        return unsafe { get_memory::<D>(context.node(), io.as_ptr(), raw.blocks) };
+    }
     let fresh = Fresh {
         home: NonNull::from(&context.home),
         iovs: raw.iovs,
@@ -411,7 +416,7 @@ impl Survey {
     }
 }
 
-/// Has SPDK bring memory for a READ.
+/// Has SPDK bring memory for a READ, or a WRITE whose own is not aligned.
 ///
 /// # Safety
 ///
@@ -432,7 +437,7 @@ unsafe fn get_memory<D: BlockDevice>(
 
 /// # Safety
 ///
-/// SPDK calls this once, on the channel's thread, after `spdk_bdev_io_get_buf` for a READ.
+/// SPDK calls this once, on the channel's thread, after `spdk_bdev_io_get_buf`.
 unsafe extern "C" fn get_buf_callback<D: BlockDevice>(
     ch: *mut spdk_sys::spdk_io_channel,
     bdev_io: *mut spdk_sys::spdk_bdev_io,

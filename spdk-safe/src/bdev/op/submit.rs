@@ -162,6 +162,8 @@ fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
         },
         IoType::CompareAndWrite => {
             let second = op.second.get();
+            // SPDK does it with locked blocks, if the device does not do it.
+            channel.desc.locks();
             // SAFETY: the first list has `second` entries, the other one the rest.
             let write = unsafe { iov.add(second) };
             let (first, rest) = (second as i32, count - second as i32);
