@@ -59,13 +59,8 @@ struct Shared {
     model: Model,
     /// Whether I/O may fail.
     may_fail: bool,
-    /// Whether SPDK may do a compare-and-write: it locks blocks for that, and 26.05 frees a bdev twice that goes while it
-    /// unlocks them (`_bdev_unregister` runs beside the visit of all channels that calls the same).
-    may_lock: bool,
     tags: AtomicU64,
     done: AtomicU64,
-    /// Threads that are not done.
-    at_work: AtomicU64,
 }
 
 type Checked = Result<(), String>;
@@ -226,7 +221,7 @@ async fn run_step(
                 shared.ended("compare", result)?;
             }
         }
-        What::CompareAndWrite if shared.may_lock => {
+        What::CompareAndWrite => {
             // SPDK's own, over what a device does not do, takes one block.
             let count = if ch.info().acwu == 1 { 1 } else { count };
             let tags = model.guess(first, count, random);
@@ -328,24 +323,15 @@ async fn zcopy_write(
 
 /// All lanes of one thread. A disk that goes ends them early.
 async fn work(shared: &Shared, desc: SharedDesc<ReadWrite>, steps: Vec<Step>) -> Checked {
-    let ch = desc.channel();
-    drop(desc);
-    let checked = match &ch {
-        Ok(ch) => {
-            let of = |lane| steps.iter().filter(move |step| step.lane == lane);
-            let lanes = (0..LANES).map(|at| lane(shared, ch, of(at).cloned().collect()));
-            join_all(lanes).await.into_iter().collect()
-        }
-        Err(_) if shared.may_fail => Ok(()),
-        Err(error) => Err(error.to_string()),
+    let ch = match desc.channel() {
+        Ok(ch) => ch,
+        Err(_) if shared.may_fail => return Ok(()),
+        Err(error) => return Err(error.to_string()),
     };
-    // SPDK's own compare-and-write waits, by a poller, for I/O on the channels of others, and looks at them also when
-    // they have gone meanwhile.
-    shared.at_work.fetch_sub(1, Ordering::AcqRel);
-    while shared.at_work.load(Ordering::Acquire) != 0 {
-        yield_now().await;
-    }
-    checked
+    drop(desc);
+    let of = |lane| steps.iter().filter(move |step| step.lane == lane);
+    let lanes = (0..LANES).map(|at| lane(shared, &ch, of(at).cloned().collect()));
+    join_all(lanes).await.into_iter().collect()
 }
 
 /// How many I/Os a case did.
@@ -378,10 +364,8 @@ async fn run(case: Case, kind: Kind, plan: Plan, may_fail: bool) -> Result<u64, 
         kind,
         model: Model::new(BLOCKS as usize, SIZE),
         may_fail,
-        may_lock: kind != Kind::Passthru || !plan.removes,
         tags: AtomicU64::new(1),
         done: AtomicU64::new(0),
-        at_work: AtomicU64::new(THREADS as u64),
     });
     let others: Vec<_> = (1..)
         .zip(&case.threads)

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Mutex;
 
+use spdk_safe::bdev::SharedDesc;
 use spdk_safe::error::{IoCause, NvmeStatus, ScsiStatus};
 use spdk_safe::module::{
     BdevModule, BlockDevice, BlockDeviceBuilder, DataError, RegisteredBdev, Request, RequestStatus,
@@ -417,5 +418,81 @@ fn m6_a_read_whose_client_brought_no_memory_has_some() {
         // SAFETY: the channel was put, and this is the thread that opened it.
         unsafe { spdk_sys::spdk_bdev_close(desc) };
         bdev.unregister().await;
+    });
+}
+
+/// Hands all to the bdev below it.
+struct Over(SharedDesc<ReadWrite>);
+
+impl BlockDevice for Over {
+    type Channel = IoChannel<ReadWrite>;
+
+    fn create_channel(&self) -> Result<Self::Channel, ChannelError> {
+        self.0.channel()
+    }
+
+    fn submit(&self, ch: &Rc<Self::Channel>, request: Request) {
+        request.forward(ch, |request, result| request.complete(result));
+    }
+}
+
+unsafe extern "C" fn write_done(
+    io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    _arg: *mut std::ffi::c_void,
+) {
+    // SAFETY: completed, once.
+    unsafe { spdk_sys::spdk_bdev_free_io(io) };
+    FOUND.store(success.into(), std::sync::atomic::Ordering::Release);
+}
+
+#[test]
+fn i3_a_write_whose_client_brought_misaligned_memory_is_forwarded() {
+    SPDK.run(async |spdk| {
+        let base = device(&spdk, "base", ramdisk);
+        let desc = BdevDesc::open(&spdk, "base").read_write().unwrap();
+        let over = BlockDeviceBuilder::new("over")
+            .like(desc.info())
+            .register(&spdk, &MODULE, Over(desc.share()))
+            .unwrap();
+        let mut raw = std::ptr::null_mut();
+        // As a C client has it. Ours is told that it is misaligned.
+        // SAFETY: the name is a C string, and this is the app thread.
+        let rc = unsafe {
+            spdk_sys::spdk_shim_bdev_open(
+                c"over".as_ptr(),
+                true,
+                Some(no_event),
+                std::ptr::null_mut(),
+                &raw mut raw,
+            )
+        };
+        assert_eq!(rc, 0);
+        // SAFETY: the descriptor is open.
+        let ch = unsafe { spdk_sys::spdk_bdev_get_io_channel(raw) };
+        let done = Some(write_done as unsafe extern "C" fn(_, _, _));
+        let mut buf = DmaBuf::zeroed(Bytes(2048), 512).unwrap();
+        buf.fill(77);
+        FOUND.store(u8::MAX, std::sync::atomic::Ordering::Release);
+        // SAFETY: it has 2048 bytes.
+        let data = unsafe { buf.as_ptr().add(4) }.cast_mut().cast();
+        let arg = std::ptr::null_mut();
+        // SAFETY: descriptor and channel go together; there is a block of data, which lives until the I/O is done.
+        let rc = unsafe { spdk_sys::spdk_bdev_write_blocks(raw, ch, data, 3, 1, done, arg) };
+        assert_eq!(rc, 0);
+        while FOUND.load(std::sync::atomic::Ordering::Acquire) == u8::MAX {
+            spdk_safe::app::yield_now().await;
+        }
+        assert_eq!(FOUND.load(std::sync::atomic::Ordering::Acquire), 1);
+        // SAFETY: nothing is in flight.
+        unsafe { spdk_sys::spdk_put_io_channel(ch) };
+        // SAFETY: the channel was put, and this is the thread that opened it.
+        unsafe { spdk_sys::spdk_bdev_close(raw) };
+        let below = desc.channel().unwrap();
+        let found = below.read_blocks(Lba(3), Blocks(1)).await.unwrap();
+        assert_eq!(found[..], [77; 512]);
+        drop((below, desc));
+        over.unregister().await;
+        base.unregister().await;
     });
 }

@@ -239,8 +239,14 @@ impl BlockDevice for Slow {
             *turns = turns.saturating_sub(1);
             let done = (*turns == 0).then(|| mine.pop_front());
             drop(mine);
-            if let Some((_, Request::Read(read))) = done.flatten() {
-                read.complete(RequestStatus::Success);
+            match done.flatten() {
+                Some((_, Request::Read(read))) => {
+                    let view = read.view();
+                    view.fill(Bytes(0), view.len(), 0).unwrap();
+                    read.complete(RequestStatus::Success);
+                }
+                Some((_, Request::Write(write))) => write.complete(RequestStatus::Success),
+                _ => {}
             }
             PollerStatus::Busy
         });
@@ -291,6 +297,59 @@ fn d8_a_bdev_is_removed_under_io_of_several_threads() {
             "a channel went under its I/O"
         );
         drop(desc);
+    });
+}
+
+/// Channels that go as soon as their I/O has ended, some of it SPDK's own compare-and-write: it locks blocks for that,
+/// waits for what others do there, and looks at their channels.
+async fn lock_and_leave(shared: SharedDesc<ReadWrite>, mut random: Random) {
+    for _ in 0..6 {
+        let Ok(ch) = shared.channel() else {
+            return;
+        };
+        let (lba, one) = (Lba(0), || ch.alloc(Blocks(1)).unwrap());
+        // It may have been removed.
+        if random.one_in(2) {
+            let _ = ch.compare_and_write(lba, one(), one()).await;
+        } else {
+            let _ = ch.write(lba, one()).await;
+        }
+        drop(ch);
+        yields(random.below(3)).await;
+    }
+}
+
+#[test]
+fn d15_channels_go_while_spdk_locks_blocks() {
+    SPDK.run(SEEDS, 3, async |mut case| {
+        let device = slow(&mut case);
+        let desc = BdevDesc::open(&case.spdk, "slow").read_write().unwrap();
+        let tasks = case.threads.iter().map(|thread| {
+            let (shared, random) = (desc.share(), Random::new(case.random.next()));
+            thread.run(async move || lock_and_leave(shared, random).await)
+        });
+        join(tasks.collect()).await;
+        drop(desc);
+        device.unregister().await;
+    });
+}
+
+#[test]
+fn d15_a_bdev_is_removed_while_spdk_locks_and_unlocks_blocks() {
+    SPDK.run(SEEDS, 3, async |mut case| {
+        let device = slow(&mut case);
+        let desc = BdevDesc::open(&case.spdk, "slow").read_write().unwrap();
+        let tasks = case.threads.iter().map(|thread| {
+            let (shared, random) = (desc.share(), Random::new(case.random.next()));
+            thread.run(async move || lock_and_leave(shared, random).await)
+        });
+        let tasks = tasks.collect();
+        yields(case.random.below(60)).await;
+        // The last channel closes the descriptor, or the removal does.
+        let kept = case.random.one_in(2).then_some(desc);
+        device.unregister().await;
+        join(tasks).await;
+        drop(kept);
     });
 }
 

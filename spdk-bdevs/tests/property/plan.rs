@@ -46,20 +46,16 @@ pub(crate) struct Step {
 pub(crate) struct Plan {
     pub(crate) faults: Vec<Fault>,
     pub(crate) steps: Vec<Step>,
-    /// One of the faults was a removal.
-    pub(crate) removes: bool,
 }
 
 impl Plan {
     /// That of `seed`.
     pub(crate) fn of(seed: u64, has_faults: bool) -> Self {
         let random = &mut Random::new(!seed);
-        let actions: Vec<(Action, Fault)> = match has_faults {
+        let faults = match has_faults {
             true => (0..6).map(|_| fault(random)).collect(),
             false => Vec::new(),
         };
-        let removes = actions.iter().any(|(action, _)| *action == Action::Remove);
-        let faults = actions.into_iter().map(|(_, fault)| fault).collect();
         let lanes = (0..THREADS).flat_map(|thread| (0..LANES).map(move |lane| (thread, lane)));
         let steps = lanes
             .flat_map(|lane| [lane; OPS])
@@ -76,11 +72,7 @@ impl Plan {
                 }
             })
             .collect();
-        Self {
-            faults,
-            steps,
-            removes,
-        }
+        Self { faults, steps }
     }
 
     /// How many things are in it.
@@ -96,7 +88,6 @@ impl Plan {
         Self {
             faults: self.faults.iter().filter(|_| kept()).cloned().collect(),
             steps: self.steps.iter().filter(|_| kept()).cloned().collect(),
-            removes: self.removes,
         }
     }
 
@@ -197,7 +188,7 @@ fn what(random: &mut Random, count: usize, may_fail: bool) -> What {
     }
 }
 
-fn fault(random: &mut Random) -> (Action, Fault) {
+fn fault(random: &mut Random) -> Fault {
     let io = |random: &mut Random| {
         [
             IoType::Read,
@@ -227,9 +218,8 @@ fn fault(random: &mut Random) -> (Action, Fault) {
         true => fault.io(io(random)),
         false => fault,
     };
-    let fault = match random.one_in(3) {
+    match random.one_in(3) {
         true => fault.range(Lba(FIRST + random.below(BLOCKS as usize) as u64), Blocks(3)),
         false => fault,
-    };
-    (action, fault)
+    }
 }
