@@ -320,7 +320,7 @@ async fn lock_and_leave(shared: SharedDesc<ReadWrite>, mut random: Random) {
 }
 
 #[test]
-fn d15_channels_go_while_spdk_locks_blocks() {
+fn d16_channels_go_while_spdk_locks_blocks() {
     SPDK.run(SEEDS, 3, async |mut case| {
         let device = slow(&mut case);
         let desc = BdevDesc::open(&case.spdk, "slow").read_write().unwrap();
@@ -335,7 +335,7 @@ fn d15_channels_go_while_spdk_locks_blocks() {
 }
 
 #[test]
-fn d15_a_bdev_is_removed_while_spdk_locks_and_unlocks_blocks() {
+fn d16_a_bdev_is_removed_while_spdk_locks_and_unlocks_blocks() {
     SPDK.run(SEEDS, 3, async |mut case| {
         let device = slow(&mut case);
         let desc = BdevDesc::open(&case.spdk, "slow").read_write().unwrap();
