@@ -421,6 +421,9 @@ fn m6_a_read_whose_client_brought_no_memory_has_some() {
     });
 }
 
+/// Whether a C client's write worked: `u8::MAX` until it has ended.
+static WRITTEN: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(u8::MAX);
+
 /// Hands all to the bdev below it.
 struct Over(SharedDesc<ReadWrite>);
 
@@ -443,7 +446,7 @@ unsafe extern "C" fn write_done(
 ) {
     // SAFETY: completed, once.
     unsafe { spdk_sys::spdk_bdev_free_io(io) };
-    FOUND.store(success.into(), std::sync::atomic::Ordering::Release);
+    WRITTEN.store(success.into(), std::sync::atomic::Ordering::Release);
 }
 
 #[test]
@@ -473,17 +476,16 @@ fn i3_a_write_whose_client_brought_misaligned_memory_is_forwarded() {
         let done = Some(write_done as unsafe extern "C" fn(_, _, _));
         let mut buf = DmaBuf::zeroed(Bytes(2048), 512).unwrap();
         buf.fill(77);
-        FOUND.store(u8::MAX, std::sync::atomic::Ordering::Release);
         // SAFETY: it has 2048 bytes.
         let data = unsafe { buf.as_ptr().add(4) }.cast_mut().cast();
         let arg = std::ptr::null_mut();
         // SAFETY: descriptor and channel go together; there is a block of data, which lives until the I/O is done.
         let rc = unsafe { spdk_sys::spdk_bdev_write_blocks(raw, ch, data, 3, 1, done, arg) };
         assert_eq!(rc, 0);
-        while FOUND.load(std::sync::atomic::Ordering::Acquire) == u8::MAX {
+        while WRITTEN.load(std::sync::atomic::Ordering::Acquire) == u8::MAX {
             spdk_safe::app::yield_now().await;
         }
-        assert_eq!(FOUND.load(std::sync::atomic::Ordering::Acquire), 1);
+        assert_eq!(WRITTEN.load(std::sync::atomic::Ordering::Acquire), 1);
         // SAFETY: nothing is in flight.
         unsafe { spdk_sys::spdk_put_io_channel(ch) };
         // SAFETY: the channel was put, and this is the thread that opened it.
