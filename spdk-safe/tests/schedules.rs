@@ -336,20 +336,32 @@ fn d16_channels_go_while_spdk_locks_blocks() {
 
 #[test]
 fn d16_a_bdev_is_removed_while_spdk_locks_and_unlocks_blocks() {
-    SPDK.run(SEEDS, 3, async |mut case| {
+    SPDK.run(0..1000, 4, async |mut case| {
         let device = slow(&mut case);
         let desc = BdevDesc::open(&case.spdk, "slow").read_write().unwrap();
         let tasks = case.threads.iter().map(|thread| {
-            let (shared, random) = (desc.share(), Random::new(case.random.next()));
-            thread.run(async move || lock_and_leave(shared, random).await)
+            let (shared, waits) = (desc.share(), case.random.below(60));
+            let locks = thread.number() == case.threads[0].number();
+            thread.run(async move || {
+                let Ok(ch) = shared.channel() else {
+                    return;
+                };
+                drop(shared);
+                if locks {
+                    let one = || ch.alloc(Blocks(1)).unwrap();
+                    // It may be removed.
+                    let _ = ch.compare_and_write(Lba(0), one(), one()).await;
+                } else {
+                    yields(waits).await;
+                }
+            })
         });
         let tasks = tasks.collect();
+        // What comes first closes it: the last channel, or the removal.
+        drop(desc);
         yields(case.random.below(60)).await;
-        // The last channel closes the descriptor, or the removal does.
-        let kept = case.random.one_in(2).then_some(desc);
         device.unregister().await;
         join(tasks).await;
-        drop(kept);
     });
 }
 
