@@ -112,7 +112,7 @@ unsafe impl Sync for DescCore {}
 
 impl DescCore {
     /// Opens `name`, with one holder. On the app thread.
-    pub(crate) fn open(name: &str, write: bool) -> Result<Arc<Self>, OpenError> {
+    pub(super) fn open(name: &str, write: bool) -> Result<Arc<Self>, OpenError> {
         app_thread::check_open()?;
         let not_found = || OpenError::NotFound {
             name: name.to_owned(),
@@ -304,7 +304,7 @@ impl DescCore {
     /// unregistered, 25.09 and newer go on with that by a message, though it may be going on by itself; should the last
     /// descriptor be closed before both have come, they unregister the bdev twice.
     #[cold]
-    pub(crate) fn locks(&self) {
+    pub(super) fn locks(&self) {
         // SAFETY: reads a version.
         if unsafe { spdk_sys::spdk_shim_lock_keeps_channels() } {
             self.locked.store(true, Ordering::Relaxed);
@@ -322,7 +322,7 @@ impl DescCore {
     }
 
     /// One holder less; closes the descriptor if nothing else needs it.
-    pub(crate) fn unhold(self: &Arc<Self>) {
+    pub(super) fn unhold(self: &Arc<Self>) {
         self.state().holders -= 1;
         self.settle();
     }
