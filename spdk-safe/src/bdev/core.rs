@@ -40,6 +40,14 @@ use crate::units::Blocks;
 /// Every core that was opened and is not gone.
 static CORES: Mutex<Vec<Weak<DescCore>>> = Mutex::new(Vec::new());
 
+/// Something was quiesced: SPDK locks blocks for that without a descriptor.
+static QUIESCES: AtomicBool = AtomicBool::new(false);
+
+/// SPDK is about to lock blocks of some bdev, to quiesce it.
+pub(crate) fn quiesces() {
+    QUIESCES.store(true, Ordering::Relaxed);
+}
+
 /// One open descriptor.
 ///
 /// # Invariants
@@ -305,15 +313,18 @@ impl DescCore {
     /// descriptor be closed before both have come, they unregister the bdev twice.
     #[cold]
     pub(super) fn locks(&self) {
-        // SAFETY: reads a version.
-        if unsafe { spdk_sys::spdk_shim_lock_keeps_channels() } {
-            self.locked.store(true, Ordering::Relaxed);
-        }
+        self.locked.store(true, Ordering::Relaxed);
     }
 
     /// Whether [`locks`](Self::locks) was called, and it was not settled since.
     pub(super) fn has_locked(&self) -> bool {
         self.locked.load(Ordering::Relaxed)
+    }
+
+    /// Whether blocks of the bdev may be being locked, for whichever descriptor of ours.
+    pub(super) fn may_be_locked(&self) -> bool {
+        let same = |core: &Arc<Self>| core.bdev == self.bdev && core.has_locked();
+        QUIESCES.load(Ordering::Relaxed) || cores().iter().any(same)
     }
 
     /// One more holder.
@@ -463,7 +474,9 @@ impl DescCore {
                 // SAFETY: this is the app thread, and the call just counted keeps the descriptor open.
                 return unsafe { timeout::stop(raw.as_ptr(), ticket) };
             }
-            if state.raw.is_some() && self.locked.swap(false, Ordering::Relaxed) {
+            // SAFETY: reads a version.
+            let is_new = unsafe { spdk_sys::spdk_shim_lock_keeps_channels() };
+            if is_new && state.raw.is_some() && self.locked.swap(false, Ordering::Relaxed) {
                 // The first is behind SPDK's own, which may be under way (`locks`); the other one's end is behind what
                 // that and the unlocking have sent to this thread.
                 state.laps = 2;

@@ -101,4 +101,4 @@ pub use uuid::{ParseUuidError, Uuid};
 pub use zcopy::Zcopy;
 
 pub(crate) use self::child::{Below, Child, Memory, NoMemory, Sent, failure};
-pub(crate) use self::core::{open_descriptors, open_names, revoke_all};
+pub(crate) use self::core::{open_descriptors, open_names, quiesces, revoke_all};

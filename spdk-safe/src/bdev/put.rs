@@ -6,7 +6,7 @@
 //!  1: Put::begin, with nothing in flight   2: late_callback   3: Put::ended; the descriptor may close
 //! ```
 //!
-//! SPDK locks blocks for a compare-and-write that the device does not do, and to quiesce a bdev, whoever asks for that.
+//! SPDK locks blocks for a compare-and-write that the device does not do, and to quiesce a bdev.
 //! On each thread it waits for I/O there, by a poller of 100 us; up to 25.05 the channel may be freed meanwhile, once that
 //! I/O has ended, and the poller looks at it all the same. So the put is done by a poller that runs after it: of a
 //! longer period, and made when that I/O had ended.
@@ -52,8 +52,7 @@ impl Put {
     ///
     /// `raw` is a channel that nobody puts but this, with nothing in flight, and its thread is current.
     pub(super) unsafe fn begin(self) {
-        // SAFETY: reads a version.
-        if unsafe { spdk_sys::spdk_shim_lock_keeps_channels() } {
+        if keeps_channels() || !self.desc.may_be_locked() {
             // SAFETY: by this function's contract.
             return unsafe { self.put() };
         }
@@ -84,9 +83,19 @@ impl Put {
         // SAFETY: by this function's contract.
         unsafe { spdk_sys::spdk_put_io_channel(self.raw) };
         self.leaving.store(false, Ordering::Relaxed);
-        let hops = if self.desc.has_locked() { HOPS } else { 0 };
+        let hops = if keeps_channels() && self.desc.has_locked() {
+            HOPS
+        } else {
+            0
+        };
         ended(self.home, self.desc, self.id, hops);
     }
+}
+
+/// Whether SPDK keeps a channel that it looks at.
+fn keeps_channels() -> bool {
+    // SAFETY: reads a version.
+    unsafe { spdk_sys::spdk_shim_lock_keeps_channels() }
 }
 
 /// Lets go of the descriptor when no visit of all channels is on this thread for the sake of the channel any more: one

@@ -192,6 +192,7 @@ impl QuiesceCore {
             }));
         }
         lock(&self.state).at_spdk = AtSpdk::Locked;
+        crate::bdev::quiesces();
         lock(&self.registration.quiesces).push(Arc::downgrade(self));
         let ctx = Arc::into_raw(Arc::clone(self)).cast_mut().cast::<c_void>();
         let (module, callback) = (self.registration.module, quiesced_callback);
