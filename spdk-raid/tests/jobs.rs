@@ -648,3 +648,36 @@ fn what_spdk_counts_of_each_base_is_told() {
         delete(md, disks).await;
     });
 }
+
+#[test]
+fn a_source_that_is_pulled_out_in_mid_rebuild_leaves_it_to_another() {
+    SPDK.run(async |spdk| {
+        let (md, mut disks) = degraded(&spdk, "pull", 3, options()).await;
+        let gone = Fault::new(Action::Remove).io(IoType::Read);
+        disks[0].set_faults([gone.range(Lba(512), Blocks(1))]);
+        md.add("pull2").await.unwrap();
+        disks.remove(0).gone().await;
+        until(&md, |md| md.info().processes.is_empty()).await;
+        assert!(matches!(state(&md, 0), LegState::Faulted { .. }));
+        assert_eq!(state(&md, 2), LegState::InSync);
+        assert_eq!(md.info().state, ArrayState::Degraded);
+        equal_in_the_end(&spdk, md, disks).await;
+    });
+}
+
+#[test]
+fn the_only_source_that_is_pulled_out_in_mid_rebuild_ends_the_array_and_frees_its_target() {
+    SPDK.run(async |spdk| {
+        let (md, mut disks) = degraded(&spdk, "only", 2, slow()).await;
+        md.add("only1").await.unwrap();
+        until(&md, |md| progress(md).blocks == WINDOW).await;
+        disks[0].remove();
+        disks.remove(0).gone().await;
+        until(&md, |md| Raid1::find(md.name()).is_none()).await;
+        assert_eq!(md.abort(&rebuild("only1")).await, Err(ChangeError::Ending));
+        let desc = BdevDesc::open(&spdk, "only1").read_write().unwrap();
+        let desc = desc.claim(&MODULE).map_err(|(error, _)| error).unwrap();
+        desc.close().await;
+        disks[0].delete().await.unwrap();
+    });
+}
