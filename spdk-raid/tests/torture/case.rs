@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures_util::future::{Either, join, join_all, select};
 use spdk_raid::raid1::persist::{PersistError, Persistence, Record, Recorded};
 use spdk_raid::raid1::state::{ArrayState, LegState};
-use spdk_raid::raid1::{Options, Raid1, ReadPolicy};
+use spdk_raid::raid1::{Options, Process, ProcessInfo, Raid1, ReadPolicy};
 use spdk_safe::app::yield_now;
 use spdk_safe::prelude::*;
 use spdk_safe::test::{Case, Open};
@@ -55,10 +55,11 @@ fn policy(number: usize) -> ReadPolicy {
     }
 }
 
-fn options(number: usize, window: u64) -> Options {
+fn options(number: usize, window: u64, bandwidth: u64) -> Options {
     let mut options = Options::default();
     options.read_policy = policy(number);
     options.window = Bytes(window * SIZE as u64);
+    options.max_bandwidth = (bandwidth != 0).then_some(Bytes(bandwidth * SIZE as u64));
     // By SPDK's clock, which is not in the seed.
     options.io_timeout = None;
     options
@@ -76,7 +77,7 @@ pub(crate) async fn run(case: Case, plan: Plan) -> Checked {
         forgotten: Arc::clone(&forgotten),
     };
     let mut builder = Raid1::builder("md")
-        .options(options(plan.policy, plan.window))
+        .options(options(plan.policy, plan.window, 0))
         .persistence(Arc::new(persistence));
     for (at, what) in plan.disks.iter().enumerate() {
         let of = plan.faults.iter().filter(|(disk, _)| *disk == at);
@@ -101,6 +102,7 @@ pub(crate) async fn run(case: Case, plan: Plan) -> Checked {
         resets: AtomicU64::new(0),
         resetting: AtomicU64::new(0),
         forgotten,
+        at_work: AtomicU64::new(super::THREADS as u64),
         is_ending: AtomicBool::new(false),
     });
     let relief = async {
@@ -215,8 +217,21 @@ async fn admin(spdk: &Spdk, shared: &Arc<Shared>) {
                     total::SCRUBS.add(1);
                 }
             }
-            Deed::Options { policy, window } => {
-                let _ = md.set_options(options(policy, window)).await;
+            Deed::Options {
+                policy,
+                window,
+                bandwidth,
+            } => {
+                let _ = md.set_options(options(policy, window, bandwidth)).await;
+            }
+            Deed::PauseJobs | Deed::ResumeJobs | Deed::AbortJobs => {
+                for job in jobs(md) {
+                    let _ = match deed {
+                        Deed::PauseJobs => md.pause(&job),
+                        Deed::ResumeJobs => md.resume(&job),
+                        _ => md.abort(&job).await,
+                    };
+                }
             }
             Deed::LetGo => disks.iter().for_each(|disk| disk.let_go()),
             Deed::Faults => disks.iter().for_each(|disk| disk.arm()),
@@ -233,9 +248,22 @@ async fn admin(spdk: &Spdk, shared: &Arc<Shared>) {
     }
 }
 
+/// What the array does by itself.
+fn jobs(md: &Raid1) -> Vec<Process> {
+    let of = |job: &ProcessInfo| match &job.target {
+        Some(base) => Process::Rebuild(base.clone()),
+        None => Process::Scrub,
+    };
+    md.info().processes.iter().map(of).collect()
+}
+
 /// Waits until the array has nothing more to do, when nothing goes wrong any more.
 async fn settle(shared: &Shared) -> Checked {
     shared.disks.iter().for_each(|disk| disk.disarm());
+    let _ = shared.md.set_options(options(1, 8, 0)).await;
+    for job in jobs(&shared.md) {
+        let _ = shared.md.resume(&job);
+    }
     for _ in 0..PATIENCE {
         let info = shared.md.info();
         if info.state == ArrayState::Failed || (info.processes.is_empty() && info.dirty_ranges == 0)
@@ -261,9 +289,6 @@ async fn last_look(
         total::SCRUBS.add(1);
         settle(shared).await?;
     }
-    md.set_options(options(1, 8))
-        .await
-        .map_err(|error| error.to_string())?;
     let legs = shared.in_sync();
     for (at, disk) in shared.plan.disks.iter().enumerate() {
         let must = disk.is_leg && plan.is_left_alone(at) && !plan.resets();
@@ -281,7 +306,10 @@ async fn last_look(
             .begin_read(0, BLOCKS as usize, shared.is_equal());
         match ch.read_blocks(Lba(0), Blocks(BLOCKS)).await {
             Ok(bytes) => read.end(Some(&bytes))?,
-            Err(_) if shared.is_over() => return Ok(Vec::new()),
+            // The array may not have heard of it yet.
+            Err(_) if shared.is_over() || legs.iter().any(|&at| shared.disks[at].is_out()) => {
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(format!("the last look: {error}")),
         }
     }

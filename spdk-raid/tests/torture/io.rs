@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) resetting: AtomicU64,
     /// How often the array's state could not be kept.
     pub(crate) forgotten: Arc<AtomicU64>,
+    /// Threads that are not done.
+    pub(crate) at_work: AtomicU64,
     /// The array is being deleted.
     pub(crate) is_ending: AtomicBool,
 }
@@ -189,9 +191,15 @@ pub(crate) async fn work(
     desc: SharedDesc<ReadWrite>,
     steps: Vec<Step>,
 ) -> Checked {
+    let keep = shared.plan.locks.then(|| desc.channel());
     let of = |lane| steps.iter().filter(move |step| step.lane == lane);
     let lanes = (0..LANES).map(|at| lane(&shared, &desc, of(at).cloned().collect()));
-    join_all(lanes).await.into_iter().collect()
+    let checked = join_all(lanes).await.into_iter().collect();
+    shared.at_work.fetch_sub(1, Ordering::AcqRel);
+    while keep.is_some() && shared.at_work.load(Ordering::Acquire) != 0 {
+        pause(1).await;
+    }
+    checked
 }
 
 /// One I/O after the other.
