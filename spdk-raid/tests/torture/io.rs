@@ -306,7 +306,8 @@ async fn run_step(
             let result = ch.compare_and_write(lba, compare, new).await.0;
             if matches!(&result, Err(error) if error.is_miscompare()) {
                 // SPDK's own says so too when its compare has failed.
-                write.end_miscompare(&tags, shared.plan.faults.is_empty())?;
+                let is_sure = shared.plan.faults.is_empty() && !shared.plan.resets();
+                write.end_miscompare(&tags, is_sure)?;
             } else {
                 let done = shared.ended("a compare and write", &before, result)?;
                 write.end_equal(done, &tags)?;

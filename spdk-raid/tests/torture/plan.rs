@@ -159,11 +159,16 @@ impl Plan {
         let ops = 4 + random.below(24);
         // Small regions make for overlaps.
         let region = [8, 16, BLOCKS as usize][random.below(3)];
+        // Some ranges come again and again, exactly.
+        let often = [0, 1].map(|_| (random.below(region), 1 + random.below(6)));
         let steps = lanes
             .flat_map(|lane| vec![lane; ops])
             .map(|(thread, lane)| {
-                let first = random.below(region);
-                let count = 1 + random.below((BLOCKS as usize - first).min(6));
+                let (first, count) = match random.one_in(3) {
+                    true => often[random.below(2)],
+                    false => (random.below(region), 1 + random.below(6)),
+                };
+                let count = count.min(BLOCKS as usize - first);
                 Step {
                     thread,
                     lane,
@@ -227,7 +232,7 @@ impl Plan {
         !self.admin.iter().any(is_meant) && faults.all(|(_, fault)| is_harmless(fault))
     }
 
-    /// Whether the array is deleted in the middle.
+    /// Whether it is reset.
     pub(crate) fn resets(&self) -> bool {
         self.steps.iter().any(|step| step.what == What::Reset)
     }
