@@ -282,6 +282,7 @@ impl Control {
             // With one leg there is nothing that could differ.
             if snapshot.legs.len() < 2 {
                 snapshot.dirty.clear();
+                snapshot.again.clear();
             }
         });
         self.array.pass().await;
@@ -323,7 +324,11 @@ impl Control {
     async fn diverged(&mut self, extent: Extent) {
         self.array.counters.diverged.add(1);
         let is_dirty = self.array.published.update(|snapshot| {
-            let is_dirty = snapshot.legs.len() > 1 && !snapshot.dirty.contains(&extent);
+            let is_known = snapshot.dirty.contains(&extent);
+            if is_known && !snapshot.again.contains(&extent) {
+                snapshot.again.push(extent);
+            }
+            let is_dirty = snapshot.legs.len() > 1 && !is_known;
             if is_dirty {
                 snapshot.dirty.push(extent);
             }

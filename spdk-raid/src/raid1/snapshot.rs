@@ -35,6 +35,9 @@ pub(super) struct Snapshot {
     pub(super) locks: Vec<Lock>,
     /// Ranges in which legs may differ: all threads read them from the same leg.
     pub(super) dirty: Vec<Extent>,
+    /// Of those, the ones in which another request failed after they had become dirty: perhaps behind the back of the
+    /// job that makes the legs equal there, which does it again.
+    pub(super) again: Vec<Extent>,
     pub(super) policy: ReadPolicy,
 }
 
@@ -81,6 +84,7 @@ impl Published {
             legs,
             locks: Vec::new(),
             dirty: Vec::new(),
+            again: Vec::new(),
             policy,
         })))
     }

@@ -152,30 +152,60 @@ pub(super) async fn repair(array: Arc<Array>, leg: LegId, extent: Extent) {
 /// Makes legs equal in a dirty range: from the leg that all threads read to the others.
 pub(super) async fn resync(array: Arc<Array>, extent: Extent, job: Option<Arc<Job>>) {
     let mut copier = Copier::new(&array);
+    loop {
+        if !resync_once(&array, &mut copier, extent, job.as_ref()).await {
+            // It stays dirty: all threads go on reading it from one leg.
+            return;
+        }
+        let is_equal = array.published.update(|snapshot| {
+            let again = snapshot.again.iter().position(|dirty| *dirty == extent);
+            if let Some(at) = again {
+                snapshot.again.swap_remove(at);
+                return false;
+            }
+            if let Some(at) = snapshot.dirty.iter().position(|dirty| *dirty == extent) {
+                snapshot.dirty.swap_remove(at);
+            }
+            true
+        });
+        if is_equal {
+            break;
+        }
+    }
+    array.pass().await;
+    array.counters.resynced.add(1);
+}
+
+/// The same, once. False if it can't be.
+async fn resync_once(
+    array: &Arc<Array>,
+    copier: &mut Copier,
+    extent: Extent,
+    job: Option<&Arc<Job>>,
+) -> bool {
     let (mut at, mut left, mut tries) = (extent.lba().0, extent.blocks().0, 0);
     while left != 0 {
-        if let Some(job) = &job {
-            if !job.goes_on(&array, &mut copier).await {
-                return;
+        if let Some(job) = job {
+            if !job.goes_on(array, copier).await {
+                return false;
             }
         }
-        let blocks = left.min(window(&array));
+        let blocks = left.min(window(array));
         let Ok(part) = Extent::new(Lba(at), Blocks(blocks)) else {
-            return;
+            return false;
         };
         // What is written to it later than this is the same on all legs.
-        let lock = RangeLock::take(&array, part).await;
-        let copied = resync_locked(&array, &mut copier, part).await;
+        let lock = RangeLock::take(array, part).await;
+        let copied = resync_locked(array, copier, part).await;
         lock.release(|_| ()).await;
         match copied {
             Ok(()) => {
                 (at, left) = (at + blocks, left - blocks);
-                if let Some(job) = &job {
-                    job.came_to(&array, at, Blocks(blocks));
+                if let Some(job) = job {
+                    job.came_to(array, at, Blocks(blocks));
                 }
             }
-            // It stays dirty: all threads go on reading it from one leg.
-            Err(_) if tries == TRIES || array.status().is_ending => return,
+            Err(_) if tries == TRIES || array.status().is_ending => return false,
             Err(error) => {
                 tries += 1;
                 if let CopyError::Targets(bad) = error {
@@ -187,13 +217,7 @@ pub(super) async fn resync(array: Arc<Array>, extent: Extent, job: Option<Arc<Jo
             }
         }
     }
-    array.published.update(|snapshot| {
-        if let Some(at) = snapshot.dirty.iter().position(|dirty| *dirty == extent) {
-            snapshot.dirty.swap_remove(at);
-        }
-    });
-    array.pass().await;
-    array.counters.resynced.add(1);
+    true
 }
 
 async fn resync_locked(array: &Array, copier: &mut Copier, part: Extent) -> Result<(), CopyError> {
