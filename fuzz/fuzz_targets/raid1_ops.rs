@@ -55,20 +55,21 @@ impl Reason {
     }
 }
 
+fn active(slots: &mut [(LegId, LegState)], id: LegId) -> Result<&mut (LegId, LegState), Refused> {
+    let mut active = slots.iter_mut().filter(|slot| slot.1.is_active());
+    active.find(|slot| slot.0 == id).ok_or(Refused::Stale)
+}
+
 /// The rules: what the places are after a change, or why it is refused.
 fn rule(slots: &mut [(LegId, LegState)], ids: &[LegId], op: &Op) -> Result<(), Refused> {
     let in_sync = slots
         .iter()
         .filter(|slot| slot.1 == LegState::InSync)
         .count();
-    let mut leg = |number: u8| {
-        let id = ids[usize::from(number) % ids.len()];
-        let mut active = slots.iter_mut().filter(|slot| slot.1.is_active());
-        active.find(|slot| slot.0 == id).ok_or(Refused::Stale)
-    };
+    let id = |number: u8| ids[usize::from(number) % ids.len()];
     match op {
         Op::Fault(number, reason) => {
-            let slot = leg(*number)?;
+            let slot = active(slots, id(*number))?;
             let reason = reason.real();
             if slot.1 == LegState::InSync && in_sync == 1 && reason != FaultReason::Gone {
                 return Err(Refused::Last);
@@ -90,11 +91,11 @@ fn rule(slots: &mut [(LegId, LegState)], ids: &[LegId], op: &Op) -> Result<(), R
             }
             slot.1 = LegState::Rebuilding { front: Lba(0) };
         }
-        Op::Filled(number, front) => match &mut leg(*number)?.1 {
+        Op::Filled(number, front) => match &mut active(slots, id(*number))?.1 {
             LegState::Rebuilding { front: now } => *now = Lba(*front),
             _ => return Err(Refused::Stale),
         },
-        Op::Rebuilt(number) => match &mut leg(*number)?.1 {
+        Op::Rebuilt(number) => match &mut active(slots, id(*number))?.1 {
             state @ LegState::Rebuilding { .. } => *state = LegState::InSync,
             _ => return Err(Refused::Stale),
         },

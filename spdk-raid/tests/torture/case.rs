@@ -299,17 +299,20 @@ async fn last_look(
             ));
         }
     }
-    let ch = desc.channel().map_err(|error| error.to_string())?;
+    // The array may not have heard of it yet that its legs are gone.
+    let may_fail = || shared.is_over() || legs.iter().any(|&at| shared.disks[at].is_out());
+    let ch = match desc.channel() {
+        Ok(ch) => ch,
+        Err(_) if may_fail() => return Ok(Vec::new()),
+        Err(error) => return Err(error.to_string()),
+    };
     for _ in 0..=legs.len() {
         let read = shared
             .model
             .begin_read(0, BLOCKS as usize, shared.is_equal());
         match ch.read_blocks(Lba(0), Blocks(BLOCKS)).await {
             Ok(bytes) => read.end(Some(&bytes))?,
-            // The array may not have heard of it yet.
-            Err(_) if shared.is_over() || legs.iter().any(|&at| shared.disks[at].is_out()) => {
-                return Ok(Vec::new());
-            }
+            Err(_) if may_fail() => return Ok(Vec::new()),
             Err(error) => return Err(format!("the last look: {error}")),
         }
     }
