@@ -192,7 +192,7 @@ pub(crate) async fn work(
     desc: SharedDesc<ReadWrite>,
     steps: Vec<Step>,
 ) -> Checked {
-    let keep = shared.plan.locks.then(|| desc.channel());
+    let keep = (shared.plan.locks || shared.plan.resets()).then(|| desc.channel());
     let of = |lane| steps.iter().filter(move |step| step.lane == lane);
     let lanes = (0..LANES).map(|at| lane(&shared, &desc, of(at).cloned().collect()));
     let checked = join_all(lanes).await.into_iter().collect();
