@@ -39,6 +39,8 @@ pub(crate) struct Shared {
 pub(crate) struct Before {
     /// Disks in sync: how often something was done to them, and went wrong on them.
     in_sync: Vec<(usize, u64, u64)>,
+    /// How often something went wrong on all disks.
+    injected: u64,
     resets: u64,
     resetting: u64,
     forgotten: u64,
@@ -56,6 +58,10 @@ impl Shared {
         in_sync.filter_map(number).collect()
     }
 
+    fn injected(&self) -> u64 {
+        self.disks.iter().map(|disk| disk.injected()).sum()
+    }
+
     fn before(&self) -> Before {
         let look = |at: usize| {
             let disk = &self.disks[at];
@@ -63,6 +69,7 @@ impl Shared {
         };
         Before {
             in_sync: self.in_sync().into_iter().map(look).collect(),
+            injected: self.injected(),
             resets: self.resets.load(Ordering::Relaxed),
             resetting: self.resetting.load(Ordering::Relaxed),
             forgotten: self.forgotten.load(Ordering::Relaxed),
@@ -84,7 +91,8 @@ impl Shared {
         }
         let did_wrong =
             |&(at, _, injected): &(usize, u64, u64)| self.disks[at].injected() != injected;
-        if self.plan.refuses && before.in_sync.iter().any(did_wrong) {
+        // One that is being filled may refuse, too.
+        if self.plan.refuses && self.injected() != before.injected {
             return None;
         }
         if let Some(rock) = self.plan.rock {
