@@ -307,9 +307,7 @@ async fn last_look(
         Err(error) => return Err(error.to_string()),
     };
     for _ in 0..=legs.len() {
-        let read = shared
-            .model
-            .begin_read(0, BLOCKS as usize, shared.is_equal());
+        let read = shared.model.begin_read(0, BLOCKS as usize, shared.legs());
         match ch.read_blocks(Lba(0), Blocks(BLOCKS)).await {
             Ok(bytes) => read.end(Some(&bytes))?,
             Err(_) if may_fail() => return Ok(Vec::new()),
@@ -345,7 +343,9 @@ async fn compare(
     let mut first: Option<(usize, Vec<u8>)> = None;
     for &at in legs.iter().filter(|&&at| !shared.disks[at].is_out()) {
         let bytes = shared.disks[at].contents(spdk).await;
-        let read = shared.model.begin_read(0, BLOCKS as usize, is_equal);
+        let read = shared
+            .model
+            .begin_read(0, BLOCKS as usize, (!is_equal).then_some(0));
         if is_equal {
             read.end(Some(&bytes))
                 .map_err(|why| format!("disk {at} by itself: {why}"))?;

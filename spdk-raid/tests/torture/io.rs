@@ -128,6 +128,14 @@ impl Shared {
         }
     }
 
+    /// Which legs are in sync, and how often something was done to disks; `None` if the array has no dirty ranges.
+    pub(crate) fn legs(&self) -> Option<u64> {
+        let touched = |disk: &Arc<Disk>| disk.touched.load(Ordering::Relaxed);
+        let touched: u64 = self.disks.iter().map(touched).sum();
+        let mask = self.in_sync().iter().fold(0, |mask, at| mask | 1 << at);
+        (!self.is_equal()).then_some(touched << 8 | mask)
+    }
+
     /// Whether the array says that its legs are equal wherever nobody writes.
     pub(crate) fn is_equal(&self) -> bool {
         self.md.info().dirty_ranges == 0
@@ -262,12 +270,12 @@ async fn run_step(
     trace!("tag {tag}: {step:?}");
     match step.what {
         What::Read => {
-            let read = model.begin_read(first, count, shared.is_equal());
+            let read = model.begin_read(first, count, shared.legs());
             let buffer = Buffer::of(&pattern(&vec![tag; count]), ch, random);
             match buffer.read(ch, lba).await {
                 Ok(bytes) => {
                     total::IOS.add(1);
-                    read.end(Some(&bytes))?;
+                    read.end_of(Some(&bytes), shared.legs())?;
                 }
                 Err(error) => {
                     read.end(None)?;
@@ -295,7 +303,7 @@ async fn run_step(
         }
         What::Compare => {
             let tags = model.guess(first, count, random);
-            let read = model.begin_read(first, count, shared.is_equal());
+            let read = model.begin_read(first, count, shared.legs());
             let result = Buffer::of(&pattern(&tags), ch, random)
                 .compare(ch, lba)
                 .await;

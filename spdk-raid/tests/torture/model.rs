@@ -7,7 +7,8 @@
 //! - Writes that were under way at once may have come to the legs in different orders. Until a write has the block for
 //!   itself, and ends well, every read may find another one of them.
 //! - After a write that failed the legs may differ until they were made equal, which the array says by having no dirty
-//!   ranges. Until then a leg that leaves may take what was read with it.
+//!   ranges. Until then a leg that leaves may take what was read with it; but as long as none does, every read finds the
+//!   same.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -51,6 +52,8 @@ struct Block {
     is_unstable: bool,
     /// The legs may differ until the array has no dirty ranges.
     has_failed: bool,
+    /// What was read then, after how many writes, and of which legs.
+    pinned: Option<(u32, u64, u64)>,
     /// While there are any, nobody writes.
     copies: u32,
 }
@@ -99,6 +102,7 @@ impl Model {
             is_contended: false,
             is_unstable: false,
             has_failed: false,
+            pinned: None,
             copies: 0,
         };
         Self {
@@ -124,17 +128,21 @@ impl Model {
         self.lock().iter().map(|block| block.is_unstable).collect()
     }
 
-    /// `is_equal`: the array has no dirty ranges.
-    pub(crate) fn begin_read(&self, first: usize, count: usize, is_equal: bool) -> Reading<'_> {
+    /// `legs`: which are in sync, and `None` if the array has no dirty ranges.
+    pub(crate) fn begin_read(&self, first: usize, count: usize, legs: Option<u64>) -> Reading<'_> {
+        let is_equal = legs.is_none();
         let begin = |block: &Block| Seen {
             possible: block.possible.clone(),
             begun: block.begun.len(),
             quiet: (block.writers == 0 && !block.is_unstable && (is_equal || !block.has_failed))
                 .then_some(block.writes),
+            pinned: (block.writers == 0 && !block.is_unstable && block.has_failed)
+                .then_some(block.writes),
         };
         Reading {
             model: self,
             first,
+            legs,
             seen: self.lock()[first..][..count].iter().map(begin).collect(),
         }
     }
@@ -190,6 +198,8 @@ struct Seen {
     begun: usize,
     /// How many writes there were, if what is read stays.
     quiet: Option<u64>,
+    /// The same, if it stays as long as no leg leaves.
+    pinned: Option<u64>,
 }
 
 /// How an I/O that looks at blocks ended must be said.
@@ -197,12 +207,19 @@ struct Seen {
 pub(crate) struct Reading<'a> {
     model: &'a Model,
     first: usize,
+    legs: Option<u64>,
     seen: Vec<Seen>,
 }
 
 impl Reading<'_> {
     /// What was read, if it was.
     pub(crate) fn end(self, bytes: Option<&[u8]>) -> Result<(), String> {
+        self.end_of(bytes, None)
+    }
+
+    /// `legs`: as they are now.
+    pub(crate) fn end_of(self, bytes: Option<&[u8]>, legs: Option<u64>) -> Result<(), String> {
+        let legs = legs.filter(|_| legs == self.legs);
         let mut blocks = self.model.lock();
         let mut result = Ok(());
         let Some(bytes) = bytes else {
@@ -228,6 +245,15 @@ impl Reading<'_> {
                     }
                     block.possible = vec![tag];
                     block.has_failed = false;
+                }
+                Some(tag) if seen.pinned == Some(block.writes) && legs.is_some() => {
+                    let (writes, legs) = (block.writes, legs.unwrap_or_default());
+                    let before = block.pinned.replace((tag, writes, legs));
+                    if before.is_some_and(|old| (old.1, old.2) == (writes, legs) && old.0 != tag) {
+                        result = Err(format!(
+                            "block {at} is dirty, and holds {tag} after it held {before:?}"
+                        ));
+                    }
                 }
                 Some(_) => {}
             }
