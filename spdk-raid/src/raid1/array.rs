@@ -1,9 +1,12 @@
 //! An array, as all its parts share it.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_channel::{mpsc, oneshot};
+use futures_util::FutureExt;
 use spdk_safe::bdev::Uuid;
 use spdk_safe::error::ForEachError;
 use spdk_safe::io_device::SharedIoDevice;
@@ -40,8 +43,32 @@ pub(super) struct Array {
     pub(super) counters: Counters,
     /// Set once, before the bdev is registered.
     pub(super) lanes: OnceLock<SharedIoDevice<Lanes>>,
+    pub(super) resets: Resets,
     control: mpsc::UnboundedSender<Command>,
     status: Mutex<Status>,
+}
+
+/// RESETs of users, which abort also what jobs have under way.
+#[derive(Default)]
+pub(super) struct Resets {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Resets {
+    /// How many there were; `None` while there is one.
+    pub(super) fn begun(&self) -> Option<u64> {
+        let ended = self.ended.load(Ordering::Acquire);
+        (self.begun.load(Ordering::Acquire) == ended).then_some(ended)
+    }
+
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 /// What people see of it. Written on the app thread; locked for single looks.
@@ -97,6 +124,7 @@ impl Array {
             published,
             counters: Counters::default(),
             lanes: OnceLock::new(),
+            resets: Resets::default(),
             control,
             status: Mutex::new(status),
         }
@@ -112,24 +140,28 @@ impl Array {
         let _ = self.control.unbounded_send(command);
     }
 
-    /// Asks control; `None` if it is over.
-    pub(super) async fn ask<T>(
+    /// Asks control, now; the answer comes later, `None` if it is over.
+    pub(super) fn ask<T, A: FnOnce(oneshot::Sender<T>) -> Command>(
         &self,
-        ask: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Option<T> {
+        ask: A,
+    ) -> impl Future<Output = Option<T>> + use<T, A> {
         let (answer, answered) = oneshot::channel();
         self.tell(ask(answer));
-        answered.await.ok()
+        answered.map(Result::ok)
     }
 
     /// Has legs faulted on all threads, and whoever keeps the array's state on disk told. False if one of them stays.
-    pub(super) async fn fault(&self, legs: Vec<LegId>, reason: FaultReason) -> bool {
-        let done = self.ask(|done| Command::Fault {
+    pub(super) fn fault(
+        &self,
+        legs: Vec<LegId>,
+        reason: FaultReason,
+    ) -> impl Future<Output = bool> + use<> {
+        let done = self.ask(move |done| Command::Fault {
             legs,
             reason,
             done: Some(done),
         });
-        done.await.unwrap_or(false)
+        done.map(|done| done.unwrap_or(false))
     }
 
     /// Says that a leg is at fault, without waiting.
@@ -142,8 +174,9 @@ impl Array {
     }
 
     /// Has a range read from one leg alone, by all threads, until the legs are made equal there.
-    pub(super) async fn diverged(&self, extent: Extent) {
-        let _ = self.ask(|done| Command::Diverged { extent, done }).await;
+    pub(super) fn diverged(&self, extent: Extent) -> impl Future<Output = ()> + use<> {
+        self.ask(move |done| Command::Diverged { extent, done })
+            .map(|_| ())
     }
 
     /// Has a range of a leg written again from the others, some time; once, however often it is asked for meanwhile.

@@ -1,10 +1,10 @@
 //! The bdevs below an array: opened, claimed, and followed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use spdk_safe::app::Spdk;
-use spdk_safe::bdev::{BdevDesc, BdevEvent, BdevEvents, Claimed, IoTimeouts};
+use spdk_safe::bdev::{BdevDesc, BdevEvent, BdevEvents, Claimed, IoTimeouts, SharedDesc};
 use spdk_safe::error::IoType;
 use spdk_safe::prelude::ReadWrite;
 use spdk_safe::thread;
@@ -116,6 +116,7 @@ pub(super) fn follow(
     array: &Arc<Array>,
     leg: LegId,
     desc: &BdevDesc<ReadWrite, Claimed>,
+    shared: &Arc<SharedDesc<ReadWrite>>,
     watch: &Arc<Watch>,
 ) {
     let _ = thread::spawn_local(events(Arc::clone(array), leg, desc.events()));
@@ -123,7 +124,8 @@ pub(super) fn follow(
     match desc.io_timeouts(Duration::from_secs(1)) {
         Ok(reports) => {
             let (name, watch) = (desc.info().name.clone(), Arc::clone(watch));
-            let task = old_io(Arc::clone(array), leg, name, reports, watch);
+            let used = Arc::downgrade(shared);
+            let task = old_io(Arc::clone(array), leg, name, used, reports, watch);
             let _ = thread::spawn_local(task);
         }
         Err(error) => log::warn!(
@@ -149,6 +151,7 @@ async fn old_io(
     array: Arc<Array>,
     leg: LegId,
     name: String,
+    used: Weak<SharedDesc<ReadWrite>>,
     mut reports: IoTimeouts,
     watch: Arc<Watch>,
 ) {
@@ -168,21 +171,26 @@ async fn old_io(
             );
         }
         if let Some(limit) = limit.filter(|limit| old.age >= *limit) {
-            timed_out(&array, leg, old.age, limit).await;
+            timed_out(&array, leg, &used, old.age, limit).await;
         }
     }
 }
 
 /// A leg that does not answer is faulted. Its I/O has the memory of requests, which it must give back before they can
 /// end: so it is reset, too.
-async fn timed_out(array: &Array, leg: LegId, age: Duration, limit: Duration) {
+///
+/// Also one that was faulted before, or taken away, as long as I/O of requests is on it.
+async fn timed_out(
+    array: &Array,
+    leg: LegId,
+    used: &Weak<SharedDesc<ReadWrite>>,
+    age: Duration,
+    limit: Duration,
+) {
     // Not kept meanwhile: it would keep the descriptor open.
-    let snapshot = array.published.get();
-    let known = snapshot.legs.iter().find(|known| known.id == leg);
-    let Some(desc) = known.map(|leg| leg.desc.clone()) else {
+    let Some(desc) = used.upgrade() else {
         return;
     };
-    drop(snapshot);
     array.counters.timeouts.add(1);
     log::warn!(
         "raid1 {:?}: base {:?} has not answered for {} s, which is more than {} s",

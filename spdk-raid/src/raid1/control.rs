@@ -32,7 +32,7 @@ use super::jobs::{self, Job, JobKind};
 use super::lane::Lanes;
 use super::options::Options;
 use super::persist::{Persistence, Record};
-use super::snapshot::{ALL, Leg};
+use super::snapshot::{ALL, Leg, Snapshot};
 use super::state::{FaultReason, LegId, LegState, Refused};
 use super::watch::Watch;
 use crate::split::Extent;
@@ -58,7 +58,7 @@ pub(super) enum Command {
         done: oneshot::Sender<bool>,
     },
     /// Bases are to be made equal, as they were not taken to be from the beginning.
-    Resync(Extent),
+    Resync(u64),
     /// A base has grown.
     Resized,
     /// The published state has changed.
@@ -113,6 +113,7 @@ pub(super) struct Control {
     pub(super) lanes: RegisteredIoDevice<Lanes>,
     /// The last state was kept.
     is_recorded: bool,
+    records: u64,
     /// Runs jobs, while there are any.
     worker: Option<Thread>,
     jobs: usize,
@@ -137,6 +138,7 @@ impl Control {
             bdev: None,
             lanes,
             is_recorded: true,
+            records: 0,
             worker: None,
             jobs: 0,
             deleting: None,
@@ -176,11 +178,11 @@ impl Control {
                 let is_all = self.rebuilt(leg).await;
                 answer(Some(done), is_all);
             }
-            Command::Resync(extent) => {
+            Command::Resync(id) => {
                 let job = Job::new(JobKind::Resync, None);
                 self.array.status().jobs.push(Arc::clone(&job));
                 let (array, task) = (Arc::clone(&self.array), Arc::clone(&job));
-                let resync = move || jobs::resync(array, extent, Some(task));
+                let resync = move || jobs::resync(array, id, Some(task));
                 self.spawn(Some(job), resync).await;
             }
             Command::Resized => self.grow().await,
@@ -213,7 +215,7 @@ impl Control {
         }
     }
 
-    /// Takes legs out of use.
+    /// Takes legs out of use. That is kept first: what is written without them must not be acknowledged before.
     async fn fault(&mut self, legs: &[LegId], reason: FaultReason) -> bool {
         let (mut left, mut all) = (Vec::new(), true);
         for &leg in legs {
@@ -242,6 +244,7 @@ impl Control {
             }
             return all && self.is_recorded;
         }
+        self.record().await;
         self.publish_legs().await;
         for leg in left {
             self.close(leg, None);
@@ -282,19 +285,18 @@ impl Control {
             // With one leg there is nothing that could differ.
             if snapshot.legs.len() < 2 {
                 snapshot.dirty.clear();
-                snapshot.again.clear();
             }
         });
         self.array.pass().await;
-        self.record().await;
     }
 
     async fn record(&mut self) {
+        self.records += 1;
         let record = Record {
             name: self.array.name.clone(),
             uuid: self.array.uuid.get().copied(),
             legs: self.array.status().legs.slots().to_vec(),
-            version: self.array.published.get().version,
+            version: self.records,
         };
         let recorded = self.persistence.record(&record).await;
         self.is_recorded = recorded.is_ok();
@@ -323,21 +325,15 @@ impl Control {
 
     async fn diverged(&mut self, extent: Extent) {
         self.array.counters.diverged.add(1);
-        let is_dirty = self.array.published.update(|snapshot| {
-            let is_known = snapshot.dirty.contains(&extent);
-            if is_known && !snapshot.again.contains(&extent) {
-                snapshot.again.push(extent);
-            }
-            let is_dirty = snapshot.legs.len() > 1 && !is_known;
-            if is_dirty {
-                snapshot.dirty.push(extent);
-            }
-            is_dirty
-        });
-        if is_dirty {
-            self.array.pass().await;
+        let differs = |snapshot: &mut Snapshot| match snapshot.legs.len() {
+            0 | 1 => None,
+            _ => snapshot.differs_in(extent),
+        };
+        let new = self.array.published.update(differs);
+        self.array.pass().await;
+        if let Some(id) = new {
             let array = Arc::clone(&self.array);
-            self.spawn(None, move || jobs::resync(array, extent, None))
+            self.spawn(None, move || jobs::resync(array, id, None))
                 .await;
         }
     }
@@ -359,6 +355,9 @@ impl Control {
                 self.array.name
             );
             self.publish_legs().await;
+            self.record().await;
+            // Bases may have grown while one was missing.
+            self.grow().await;
         }
         true
     }
@@ -379,17 +378,21 @@ impl Control {
         // Nobody has written there yet, so the legs may differ.
         if let Ok(extent) = Extent::new(Lba(now.0), Blocks(blocks.0 - now.0)) {
             let array = Arc::clone(&self.array);
-            array
+            let new = array
                 .published
-                .update(|snapshot| snapshot.dirty.push(extent));
+                .update(|snapshot| snapshot.differs_in(extent));
             array.pass().await;
-            self.array.status().blocks = blocks;
             match bdev.resize(blocks) {
-                Ok(()) => log::info!("raid1 {:?}: it has {blocks} now", self.array.name),
+                Ok(()) => {
+                    self.array.status().blocks = blocks;
+                    log::info!("raid1 {:?}: it has {blocks} now", self.array.name);
+                }
                 Err(error) => log::warn!("raid1 {:?} can't grow: {error}", self.array.name),
             }
-            self.spawn(None, move || jobs::resync(array, extent, None))
-                .await;
+            if let Some(id) = new {
+                self.spawn(None, move || jobs::resync(array, id, None))
+                    .await;
+            }
         }
     }
 
@@ -428,6 +431,7 @@ impl Control {
         );
         self.take(base, leg, slot, 0);
         self.publish_legs().await;
+        self.record().await;
         let job = Job::new(JobKind::Rebuild, Some(leg));
         self.array.status().jobs.push(Arc::clone(&job));
         let array = Arc::clone(&self.array);
@@ -446,8 +450,8 @@ impl Control {
     pub(super) fn take(&mut self, base: Base, leg: LegId, slot: usize, front: u64) {
         let Base { desc, offset, .. } = base;
         let watch = Arc::new(Watch::default());
-        bases::follow(&self.array, leg, &desc, &watch);
-        let shared = desc.share();
+        let shared = Arc::new(desc.share());
+        bases::follow(&self.array, leg, &desc, &shared, &watch);
         self.descs.insert(leg, desc);
         self.array.published.update(|snapshot| {
             snapshot.legs.push(Leg {
@@ -482,6 +486,7 @@ impl Control {
         match removed {
             Ok(leg) => {
                 log::info!("raid1 {:?}: base {name:?} is taken away", self.array.name);
+                self.record().await;
                 self.publish_legs().await;
                 self.close(leg, Some(done));
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use spdk_safe::bdev::IoChannel;
-use spdk_safe::env::{AllocError, DmaBuf};
+use spdk_safe::env::DmaBuf;
 use spdk_safe::error::{ChannelError, IoError};
 use spdk_safe::prelude::ReadWrite;
 use spdk_safe::units::{Blocks, Bytes, Lba};
@@ -57,9 +57,9 @@ pub(super) enum CopyError {
     /// The I/O was refused, by nobody's fault.
     #[error("it is refused: {0}")]
     Refused(IoError),
-    /// There is no memory for a window.
-    #[error("there is no memory for a window: {0}")]
-    NoMemory(AllocError),
+    /// By nobody's fault: there was no memory for a window or a channel, or a user's RESET aborted it. Try again.
+    #[error("there is no memory for it now, or a RESET has aborted it")]
+    Later,
 }
 
 /// The blocks of a range, for people.
@@ -111,6 +111,22 @@ impl Copier {
         Ok(&self.channels[at].1)
     }
 
+    /// Whether a RESET of a user's, and no fault of the leg, has aborted what began when `resets` had.
+    fn was_reset(&self, error: Option<&IoError>, resets: Option<u64>) -> bool {
+        let is_abort =
+            error.is_some_and(|error| verdict::of(error, true) != verdict::of(error, false));
+        is_abort && (resets.is_none() || self.array.resets.begun() != resets)
+    }
+
+    /// Sees to it that there is a channel to a leg, unless it is gone.
+    fn reach(&mut self, leg: &Leg) -> Result<(), CopyError> {
+        match self.channel(leg) {
+            Ok(_) | Err(ChannelError::Removed { .. }) => Ok(()),
+            // Requests hold all memory: that is nobody's fault.
+            Err(_) => Err(CopyError::Later),
+        }
+    }
+
     /// Has legs repaired, or let go of, that could not read what others could. Without a range lock.
     pub(super) fn report(&mut self) {
         for (leg, extent, reason) in self.unread.drain(..) {
@@ -151,11 +167,20 @@ impl Copier {
         let snapshot = self.array.published.get();
         self.keep(&snapshot);
         let find = |id: &LegId| snapshot.legs.iter().find(|leg| leg.id == *id);
+        for target in to.iter().filter_map(find) {
+            self.reach(target)?;
+        }
+        let resets = self.array.resets.begun();
+        let mut later = false;
         let mut window = self.window(extent.blocks())?;
         let mut last = None;
         let mut is_read = false;
         let mut unread = Vec::new();
         for source in from.iter().filter_map(find) {
+            if self.reach(source).is_err() {
+                later = true;
+                continue;
+            }
             let (result, back) = self.read(source, extent.lba(), window).await;
             window = back;
             match result {
@@ -163,6 +188,7 @@ impl Copier {
                     is_read = true;
                     break;
                 }
+                Err(error) if self.was_reset(error.as_ref(), resets) => later = true,
                 Err(Some(error)) => {
                     if let Verdict::Leg(reason) = verdict::of(&error, false) {
                         unread.push((source.id, extent, reason));
@@ -175,14 +201,18 @@ impl Copier {
         self.array.counters.read_errors.add(unread.len() as u64);
         if !is_read {
             self.spare = Some(window);
-            return Err(CopyError::Source {
-                extent,
-                error: last,
+            return Err(match later {
+                true => CopyError::Later,
+                false => CopyError::Source {
+                    extent,
+                    error: last,
+                },
             });
         }
         self.unread.append(&mut unread);
         let mut bad = Vec::new();
         let mut refused = None;
+        later = false;
         for id in to {
             let Some(target) = find(id) else {
                 bad.push((*id, FaultReason::Gone));
@@ -193,6 +223,7 @@ impl Copier {
             match result {
                 Ok(()) => {}
                 Err(None) => bad.push((*id, FaultReason::NoChannel)),
+                Err(error) if self.was_reset(error.as_ref(), resets) => later = true,
                 Err(Some(error)) => match verdict::of(&error, false) {
                     Verdict::Leg(reason) => bad.push((*id, reason)),
                     Verdict::Request => refused = Some(error),
@@ -202,6 +233,7 @@ impl Copier {
         self.spare = Some(window);
         match refused {
             _ if !bad.is_empty() => Err(CopyError::Targets(bad)),
+            _ if later => Err(CopyError::Later),
             Some(error) => Err(CopyError::Refused(error)),
             None => Ok(()),
         }
@@ -234,13 +266,18 @@ impl Copier {
     ) -> Result<bool, CopyError> {
         let snapshot = self.array.published.get();
         self.keep(&snapshot);
+        let resets = self.array.resets.begun();
         let mut first: Option<Window> = None;
         let (mut unlike, mut differing, mut unread) = (Vec::new(), 0, 0);
         for leg in snapshot.legs.iter().filter(|leg| leg.is_in_sync()) {
+            self.reach(leg)?;
             let window = self.window(extent.blocks())?;
             let (result, window) = self.read(leg, extent.lba(), window).await;
             match (result, &first) {
                 (Err(None), _) => {}
+                (Err(error), _) if self.was_reset(error.as_ref(), resets) => {
+                    return Err(CopyError::Later);
+                }
                 (Err(Some(error)), _) => match verdict::of(&error, false) {
                     Verdict::Leg(FaultReason::Gone) => {
                         self.unread.push((leg.id, extent, FaultReason::Gone));
@@ -289,6 +326,9 @@ impl Copier {
             let (result, back) = self.write(leg, extent.lba(), window).await;
             window = back;
             if let Err(error) = result {
+                if self.was_reset(error.as_ref(), resets) {
+                    return Err(CopyError::Later);
+                }
                 let reason = error.map(|error| verdict::of(&error, false));
                 match reason {
                     Some(Verdict::Leg(reason)) => compared.bad.push((leg.id, reason)),
@@ -322,8 +362,8 @@ impl Copier {
     fn window(&mut self, blocks: Blocks) -> Result<Window, CopyError> {
         let buffer = |size: u32| {
             let bytes = blocks.bytes(size);
-            let bytes = bytes.ok_or(CopyError::NoMemory(AllocError::Overflow))?;
-            DmaBuf::zeroed(Bytes(bytes.0), self.array.align.max(1)).map_err(CopyError::NoMemory)
+            let bytes = bytes.ok_or(CopyError::Later)?;
+            DmaBuf::zeroed(Bytes(bytes.0), self.array.align.max(1)).map_err(|_| CopyError::Later)
         };
         let size = self.array.block_size;
         let bytes = blocks.bytes(size).map(|bytes| bytes.0);

@@ -299,8 +299,28 @@ macro_rules! range {
 }
 
 /// A RESET.
-#[derive(Clone, Copy)]
-pub(super) struct ResetOf;
+#[derive(Clone)]
+pub(super) struct ResetOf {
+    _counted: Rc<Resetting>,
+}
+
+/// Counts a RESET as long as it is under way.
+struct Resetting(Arc<Array>);
+
+impl ResetOf {
+    pub(super) fn begin(array: &Arc<Array>) -> Self {
+        array.resets.begin();
+        Self {
+            _counted: Rc::new(Resetting(Arc::clone(array))),
+        }
+    }
+}
+
+impl Drop for Resetting {
+    fn drop(&mut self) {
+        self.0.resets.end();
+    }
+}
 
 range!(WriteTo, "A write.");
 range!(UnmapOf, "An unmap.");

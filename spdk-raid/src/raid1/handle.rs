@@ -374,11 +374,11 @@ impl Raid1Builder {
         }
         let whole = Extent::new(Lba(0), layout.blocks).ok();
         let differs = whole.filter(|_| self.resync && layouts.len() > 1);
-        if let Some(extent) = differs {
+        let dirty = differs.and_then(|extent| {
             array
                 .published
-                .update(|snapshot| snapshot.dirty.push(extent));
-        }
+                .update(|snapshot| snapshot.differs_in(extent))
+        });
         let device = Device {
             array: Arc::clone(&array),
             can_unmap,
@@ -412,8 +412,8 @@ impl Raid1Builder {
         control.bdev = Some(bdev);
         // The app ends if there can be no task: it takes away all bdevs.
         let _ = thread::spawn_local(control.run());
-        if let Some(extent) = differs {
-            array.tell(Command::Resync(extent));
+        if let Some(id) = dirty {
+            array.tell(Command::Resync(id));
         }
         listed.stays();
         Ok(Raid1 { array })

@@ -227,8 +227,13 @@ impl View {
 
     /// Whether a RESET came after requests of this view began.
     pub(super) fn is_reset(&self) -> bool {
-        let next = self.next.borrow().clone();
-        self.reset.get() || next.is_some_and(|next| next.is_reset())
+        let mut is_reset = self.reset.get();
+        let mut next = self.next.borrow().clone();
+        while let (false, Some(view)) = (is_reset, next) {
+            is_reset = view.reset.get();
+            next = view.next.borrow().clone();
+        }
+        is_reset
     }
 
     /// Whether I/O to a leg waits for memory on this thread.
@@ -263,7 +268,7 @@ impl View {
         let extent = Extent::new(lba, blocks).ok();
         let is_dirty = extent.is_some_and(|extent| {
             let mut dirty = self.snapshot.dirty.iter();
-            dirty.any(|dirty| dirty.overlaps(extent))
+            dirty.any(|dirty| dirty.extent.overlaps(extent))
         });
         if is_dirty {
             return (0..self.legs.len()).find(|&at| may(at) && self.legs[at].front == ALL);
@@ -294,6 +299,16 @@ impl View {
                 (first..count).chain(0..first).find(|&at| may(at))
             }
             ReadPolicy::Primary => (0..count).find(|&at| may(at)),
+        }
+    }
+}
+
+impl Drop for View {
+    /// One after the other: a request may outlive many changes, and the views that came meanwhile are a list as long.
+    fn drop(&mut self) {
+        let mut next = self.next.get_mut().take();
+        while let Some(mut view) = next.and_then(|view| Rc::try_unwrap(view).ok()) {
+            next = view.next.get_mut().take();
         }
     }
 }

@@ -33,6 +33,11 @@ use crate::split::Extent;
 /// How often it is looked whether requests wait for memory, and how long a lock stays away then.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// For how many looks requests are parked, at first and at most, while older ones have not ended. Those may wait for
+/// memory deeper in a stack, where nobody sees it.
+const PATIENCE: u32 = 20;
+const MOST_PATIENCE: u32 = 2000;
+
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// A range that nobody changes. Release it; if it is dropped instead, what was parked goes on a little later.
@@ -45,13 +50,15 @@ pub(super) struct RangeLock {
 impl RangeLock {
     /// Waits until nobody changes `extent`, and nobody will. In a task of an executor of ours.
     pub(super) async fn take(array: &Arc<Array>, extent: Extent) -> Self {
+        let mut patience = PATIENCE;
         loop {
             let (before, ended) = oneshot::channel();
             let lock = Self::publish(array, extent, before).await;
-            if lock.wait(ended).await {
+            if lock.wait(ended, patience).await {
                 array.counters.locks.add(1);
                 return lock;
             }
+            patience = (patience * 2).min(MOST_PATIENCE);
             array.counters.lock_retries.add(1);
             lock.release(|_| ()).await;
             spdk_exec::sleep(LOOK).await;
@@ -91,24 +98,30 @@ impl RangeLock {
         lock
     }
 
-    /// Waits for what began before. False if that waits for memory which parked requests have.
-    async fn wait(&self, ended: oneshot::Receiver<Infallible>) -> bool {
+    /// Waits for what began before. False if that seems to wait for memory which parked requests have, or if requests
+    /// were parked for too long.
+    async fn wait(&self, ended: oneshot::Receiver<Infallible>, patience: u32) -> bool {
         // It says that the last sender is gone.
         let mut ended = pin!(ended);
+        let mut looks = 0;
         loop {
             if spdk_exec::timeout(LOOK, ended.as_mut()).await.is_ok() {
                 return true;
             }
-            let is_stuck = Arc::new(AtomicBool::new(false));
-            let found = Arc::clone(&is_stuck);
+            // Not always on the same thread: all of them share the pool.
+            let found = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
+            let find = Arc::clone(&found);
             self.array
                 .visit(move |lane| {
-                    if lane.parked() != 0 && lane.view().waits_for_memory() {
-                        found.store(true, Ordering::Relaxed);
-                    }
+                    let (parked, waits) = &*find;
+                    parked.fetch_or(lane.parked() != 0, Ordering::Relaxed);
+                    waits.fetch_or(lane.view().waits_for_memory(), Ordering::Relaxed);
                 })
                 .await;
-            if is_stuck.load(Ordering::Relaxed) {
+            let (parked, waits) = &*found;
+            looks += 1;
+            let is_stuck = waits.load(Ordering::Relaxed) || looks >= patience;
+            if is_stuck && parked.load(Ordering::Relaxed) {
                 return false;
             }
         }

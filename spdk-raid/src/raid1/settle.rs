@@ -11,11 +11,13 @@
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use spdk_exec::spdk::attach;
 use spdk_safe::error::IoError;
 use spdk_safe::module::{Parent, ReadRequest, RequestStatus, ResetRequest};
 
+use super::array::Array;
 use super::data_path::{ResetOf, fan_out, read_leg};
 use super::lane::View;
 use super::state::{FaultReason, LegId};
@@ -93,33 +95,62 @@ pub(super) fn settle<R: Parent>(
         Outcome::DoneWithout { faults } => (of(faults), RequestStatus::Success),
         Outcome::Diverged { faults } => (of(faults), status),
     };
+    let unsettled = Unsettled {
+        array: Arc::clone(&view.array),
+        changes,
+    };
+    let array = Arc::clone(&view.array);
+    // Asked here, and not by the task: that may be dropped before it runs.
+    let faulted = (!faults.is_empty()).then(|| array.fault(faults, reason));
     later(async move {
-        let array = &view.array;
-        let mut then = then;
-        if !faults.is_empty()
-            && !array.fault(faults, reason).await
-            && then == RequestStatus::Success
-        {
-            // The leg stays after all, without what was written.
-            then = RequestStatus::Failed;
+        // No range lock is given over it meanwhile.
+        let _view = view;
+        let (mut unsettled, mut then) = (unsettled, then);
+        if let Some(faulted) = faulted {
+            if !faulted.await && then == RequestStatus::Success {
+                // The leg stays after all, without what was written.
+                then = RequestStatus::Failed;
+            }
         }
-        if let (Some(extent), true) = (changes, then != RequestStatus::Success) {
+        let changes = match then {
+            RequestStatus::Success => None,
+            _ => unsettled.changes,
+        };
+        if let Some(extent) = changes {
             array.diverged(extent).await;
         }
+        unsettled.changes = None;
         request.complete(then);
     });
+}
+
+/// A request that legs have answered differently. If it is given up before that is settled (its thread exits), it fails,
+/// and its range is dirty.
+struct Unsettled {
+    array: Arc<Array>,
+    changes: Option<Extent>,
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        if let Some(extent) = self.changes.take() {
+            // Nobody waits for it.
+            drop(self.array.diverged(extent));
+        }
+    }
 }
 
 /// A RESET: what is parked is aborted on all threads, then all legs are reset.
 #[cold]
 pub(super) fn reset(view: Rc<View>, request: ResetRequest) {
+    let what = ResetOf::begin(&view.array);
     later(async move {
         view.array
             .visit(|lane| {
                 lane.reset();
             })
             .await;
-        fan_out(&view, request, &ResetOf);
+        fan_out(&view, request, &what);
     });
 }
 

@@ -34,10 +34,7 @@ pub(super) struct Snapshot {
     /// Ranges that nobody may change now.
     pub(super) locks: Vec<Lock>,
     /// Ranges in which legs may differ: all threads read them from the same leg.
-    pub(super) dirty: Vec<Extent>,
-    /// Of those, the ones in which another request failed after they had become dirty: perhaps behind the back of the
-    /// job that makes the legs equal there, which does it again.
-    pub(super) again: Vec<Extent>,
+    pub(super) dirty: Vec<Dirty>,
     pub(super) policy: ReadPolicy,
 }
 
@@ -46,7 +43,8 @@ pub(super) struct Snapshot {
 pub(super) struct Leg {
     pub(super) id: LegId,
     pub(super) slot: usize,
-    pub(super) desc: SharedDesc<ReadWrite>,
+    /// Alive as long as somebody's I/O may be on it.
+    pub(super) desc: Arc<SharedDesc<ReadWrite>>,
     /// Where the array's data begins on it, in blocks.
     pub(super) offset: u64,
     /// The first block that it has not; [`ALL`] if it is in sync.
@@ -55,6 +53,15 @@ pub(super) struct Leg {
     /// Nobody reads it any more. It is written until all threads know that: else one of them could still read from it
     /// what another one has already written to the others alone, and acknowledged.
     pub(super) leaves: bool,
+}
+
+/// A range in which legs may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dirty {
+    pub(super) id: u64,
+    pub(super) extent: Extent,
+    /// The version in which they began to differ, or did again.
+    pub(super) since: u64,
 }
 
 /// A range that nobody may change now.
@@ -66,6 +73,45 @@ pub(super) struct Lock {
     pub(super) since: u64,
     /// While it is being taken: views that were replaced by it hold one until they end. Nothing is ever sent.
     pub(super) before: Weak<oneshot::Sender<Infallible>>,
+}
+
+/// How many dirty ranges there may be; what is too much is joined with another one, and with what lies between.
+const MOST_DIRTY: usize = 64;
+
+impl Snapshot {
+    /// Legs may differ in `extent`. The number of a range that was not dirty before; `None` if another one covers it, or
+    /// was made to: whoever makes that equal begins anew.
+    pub(super) fn differs_in(&mut self, extent: Extent) -> Option<u64> {
+        let since = self.version;
+        let is_full = self.dirty.len() >= MOST_DIRTY;
+        let hull = |known: &Dirty| known.extent.hull(extent);
+        let known = match self
+            .dirty
+            .iter()
+            .position(|known| hull(known) == known.extent)
+        {
+            None if is_full => {
+                let places = 0..self.dirty.len();
+                places.min_by_key(|&at| hull(&self.dirty[at]).blocks())
+            }
+            covered => covered,
+        };
+        if let Some(at) = known {
+            let known = &mut self.dirty[at];
+            (known.extent, known.since) = (known.extent.hull(extent), since);
+            return None;
+        }
+        // No other one began with this version.
+        let id = since;
+        self.dirty.push(Dirty { id, extent, since });
+        Some(id)
+    }
+
+    /// Legs do not differ any more in `dirty`. False if they did again meanwhile.
+    pub(super) fn is_equal_in(&mut self, dirty: Dirty) -> bool {
+        self.dirty.retain(|known| *known != dirty);
+        self.dirty.iter().all(|known| known.id != dirty.id)
+    }
 }
 
 impl Leg {
@@ -84,7 +130,6 @@ impl Published {
             legs,
             locks: Vec::new(),
             dirty: Vec::new(),
-            again: Vec::new(),
             policy,
         })))
     }

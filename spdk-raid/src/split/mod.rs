@@ -84,6 +84,16 @@ impl Extent {
         Some((one, other))
     }
 
+    /// The shortest one that has both in it.
+    #[cfg(feature = "spdk")]
+    pub(crate) fn hull(self, other: Self) -> Self {
+        let first = self.first.min(other.first);
+        let blocks = self.last().0.max(other.last().0) - first;
+        // One that is longer than can be counted has the last block missing; no bdev is as large.
+        let blocks = NonZeroU64::MIN.saturating_add(blocks);
+        Self { first, blocks }
+    }
+
     /// Whether the two have a block in common.
     #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {

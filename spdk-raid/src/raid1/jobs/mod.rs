@@ -20,9 +20,9 @@ use super::snapshot::ALL;
 use super::state::{FaultReason, LegId};
 use crate::split::Extent;
 
-/// How often a resync is tried again, and how long it waits before.
-const TRIES: u32 = 5;
+/// How long a job waits before it tries again; a resync doubles that, so often.
 const WAIT: Duration = Duration::from_millis(20);
+const LONGEST: u32 = 9;
 
 /// Blocks of a window.
 fn window(array: &Array) -> u64 {
@@ -76,7 +76,7 @@ pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
                 tries = 0;
                 copier.report();
             }
-            Err(CopyError::NoMemory(_)) => {
+            Err(CopyError::Later) => {
                 lock.release(|_| ()).await;
                 spdk_exec::sleep(WAIT).await;
             }
@@ -149,39 +149,34 @@ pub(super) async fn repair(array: Arc<Array>, leg: LegId, extent: Extent) {
     array.was_repaired(leg, extent);
 }
 
-/// Makes legs equal in a dirty range: from the leg that all threads read to the others.
-pub(super) async fn resync(array: Arc<Array>, extent: Extent, job: Option<Arc<Job>>) {
+/// Makes legs equal in the dirty range `id`: from the leg that all threads read to the others.
+pub(super) async fn resync(array: Arc<Array>, id: u64, job: Option<Arc<Job>>) {
     let mut copier = Copier::new(&array);
-    loop {
-        if !resync_once(&array, &mut copier, extent, job.as_ref()).await {
-            // It stays dirty: all threads go on reading it from one leg.
+    let find = || {
+        let snapshot = array.published.get();
+        snapshot.dirty.iter().find(|dirty| dirty.id == id).copied()
+    };
+    // It may grow, and what was equal differ again.
+    while let Some(dirty) = find() {
+        if !resync_once(&array, &mut copier, dirty.extent, job.as_deref()).await {
             return;
         }
-        let is_equal = array.published.update(|snapshot| {
-            let again = snapshot.again.iter().position(|dirty| *dirty == extent);
-            if let Some(at) = again {
-                snapshot.again.swap_remove(at);
-                return false;
-            }
-            if let Some(at) = snapshot.dirty.iter().position(|dirty| *dirty == extent) {
-                snapshot.dirty.swap_remove(at);
-            }
-            true
-        });
+        let is_equal = array
+            .published
+            .update(|snapshot| snapshot.is_equal_in(dirty));
+        array.pass().await;
         if is_equal {
-            break;
+            array.counters.resynced.add(1);
         }
     }
-    array.pass().await;
-    array.counters.resynced.add(1);
 }
 
-/// The same, once. False if it can't be.
+/// False if the array ends.
 async fn resync_once(
     array: &Arc<Array>,
     copier: &mut Copier,
     extent: Extent,
-    job: Option<&Arc<Job>>,
+    job: Option<&Job>,
 ) -> bool {
     let (mut at, mut left, mut tries) = (extent.lba().0, extent.blocks().0, 0);
     while left != 0 {
@@ -200,20 +195,22 @@ async fn resync_once(
         lock.release(|_| ()).await;
         match copied {
             Ok(()) => {
-                (at, left) = (at + blocks, left - blocks);
+                (at, left, tries) = (at + blocks, left - blocks, 0);
                 if let Some(job) = job {
                     job.came_to(array, at, Blocks(blocks));
                 }
             }
-            Err(_) if tries == TRIES || array.status().is_ending => return false,
+            Err(_) if array.status().is_ending => return false,
             Err(error) => {
-                tries += 1;
                 if let CopyError::Targets(bad) = error {
                     for (leg, reason) in bad {
                         array.fault(vec![leg], reason).await;
                     }
                 }
-                spdk_exec::sleep(WAIT).await;
+                // It stays dirty: all threads go on reading it from one leg. It is tried less and less often.
+                copier.tidy();
+                spdk_exec::sleep(WAIT * (1 << tries)).await;
+                tries = (tries + 1).min(LONGEST);
             }
         }
     }

@@ -1,18 +1,15 @@
 //! The mirror on real SPDK, over malloc bdevs.
 
-#![forbid(unsafe_code)]
-
 use std::rc::Rc;
 
 use futures_util::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use spdk_raid::raid1::layout::LayoutError;
-use spdk_raid::raid1::{CreateError, MODULE, Raid1};
+use spdk_raid::raid1::{CreateError, Raid1};
 use spdk_safe::prelude::*;
-use spdk_safe::test::Harness;
 
-static SPDK: Harness = Harness::new(&[&MODULE]);
+use super::SPDK;
 
 /// Malloc bdevs `prefix0`, `prefix1`, ... of 512-byte blocks, one for each size in blocks.
 async fn disks(spdk: &Spdk, prefix: &str, sizes: &[u64]) -> Vec<String> {
