@@ -41,6 +41,16 @@ async fn array(case: &Case, count: usize) -> (Raid1, Vec<Ramdisk>) {
     (md, disks)
 }
 
+/// The thread's channel; none while I/O has all `spdk_bdev_io`s that it would keep for itself.
+async fn channel(shared: &SharedDesc<ReadWrite>) -> IoChannel<ReadWrite> {
+    loop {
+        match shared.channel() {
+            Ok(ch) => return ch,
+            Err(_) => spdk_exec::yield_now().await,
+        }
+    }
+}
+
 async fn write(ch: &IoChannel<ReadWrite>, lba: u64, blocks: u64, byte: u8) -> Result<(), IoError> {
     let Ok(mut buf) = ch.alloc(Blocks(blocks)) else {
         panic!("no memory for a buffer");
@@ -113,7 +123,7 @@ fn two_legs_fail_different_writes_on_two_threads_and_nothing_acknowledged_is_los
         let writes = case.threads.iter().enumerate().map(|(at, thread)| {
             let shared = desc.share();
             thread.run(async move || {
-                let ch = shared.channel().unwrap();
+                let ch = channel(&shared).await;
                 drop(shared);
                 write(&ch, at as u64 * 64, 8, 7).await.is_ok()
             })
@@ -147,7 +157,7 @@ fn s10_a_pool_that_parked_requests_have_emptied_stops_neither_a_rebuild_nor_them
             .map(|thread| {
                 let shared = desc.share();
                 thread.run(async move || {
-                    let ch = shared.channel().unwrap();
+                    let ch = channel(&shared).await;
                     drop(shared);
                     // Each takes three, and there are 255: in each round they wait for each other.
                     for round in 0..4 {
@@ -208,7 +218,7 @@ fn s10_of_a_mirror_of_mirrors() {
             .map(|thread| {
                 let shared = desc.share();
                 thread.run(async move || {
-                    let ch = shared.channel().unwrap();
+                    let ch = channel(&shared).await;
                     drop(shared);
                     for round in 0..3 {
                         let writes = (0..200)
@@ -256,7 +266,7 @@ async fn under_load(
             let (shared, stop) = (desc.share(), std::sync::Arc::clone(&stop));
             let mut random = spdk_safe::test::Random::new(case.seed ^ at as u64);
             thread.run(async move || {
-                let ch = shared.channel().unwrap();
+                let ch = channel(&shared).await;
                 drop(shared);
                 let mut copy = vec![0_u8; 64];
                 let mut turn = 0_u8;
@@ -342,6 +352,9 @@ fn r97_reads_that_fail_at_random_under_load_leave_all_legs_equal() {
             while disks[0].injected() + disks[1].injected() < 30 {
                 yield_now().await;
             }
+            for disk in disks.iter() {
+                disk.set_faults([]);
+            }
             assert_eq!(md.info().num_base_bdevs_operational, 3);
         })
         .await;
@@ -360,7 +373,7 @@ fn r96_threads_get_their_first_channel_while_a_leg_is_faulted_and_ranges_are_loc
             thread.run(async move || {
                 for turn in 0..3 {
                     // The last one of a thread goes, so each of these is the first.
-                    let ch = shared.channel().unwrap();
+                    let ch = channel(&shared).await;
                     write(&ch, at as u64 * 64, 64, turn + 1).await.unwrap();
                     let read = ch
                         .read_blocks(Lba(at as u64 * 64), Blocks(64))
@@ -403,7 +416,7 @@ fn t11_threads_exit_with_requests_that_are_parked_held_or_being_settled() {
             let thread = thread.create(&case.spdk).await.unwrap();
             let shared = desc.share();
             let task = thread.handle().spawn(move || async move {
-                let ch = shared.channel().unwrap();
+                let ch = channel(&shared).await;
                 loop {
                     join_all((0..8).map(|at| write(&ch, at * 32, 8, 9))).await;
                 }

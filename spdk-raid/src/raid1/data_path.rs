@@ -81,6 +81,9 @@ impl Drop for Device {
 #[inline]
 pub(super) fn submit(lane: &Lane, request: Request) {
     let view = lane.view();
+    if !view.is_plain && view.is_over() {
+        return request.complete(RequestStatus::Aborted);
+    }
     match request {
         Request::Read(read) => read_from(view, read),
         Request::Write(write) => {

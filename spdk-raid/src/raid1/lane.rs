@@ -18,7 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use futures_channel::oneshot;
@@ -27,6 +27,7 @@ use spdk_safe::error::ChannelError;
 use spdk_safe::io_device::{DeviceChannel, IoDevice};
 use spdk_safe::module::{Request, RequestStatus};
 use spdk_safe::prelude::ReadWrite;
+use spdk_safe::thread_storage;
 use spdk_safe::units::{Blocks, Lba};
 
 use super::array::Array;
@@ -66,7 +67,36 @@ impl Channel {
         let lane = hold.context().map_err(|error| device(&error))?;
         // Only now a pass would find it, so what was published meanwhile is looked at here.
         lane.refresh();
+        let _ = LANES.with(|lanes| lanes.add(&lane));
         Ok(Self { lane, _hold: hold })
+    }
+}
+
+thread_storage! {
+    /// Dropped while the thread still has its channels.
+    static LANES: LanesHere = LanesHere::default();
+}
+
+/// The lanes of an SPDK thread. When it exits, no pass visits them any more: what is parked would stay for ever, and what
+/// comes now would not know what is published.
+#[derive(Default)]
+struct LanesHere(RefCell<Vec<Weak<Lane>>>);
+
+impl LanesHere {
+    fn add(&self, lane: &Rc<Lane>) {
+        let mut lanes = self.0.borrow_mut();
+        lanes.retain(|known| known.strong_count() != 0);
+        lanes.push(Rc::downgrade(lane));
+    }
+}
+
+impl Drop for LanesHere {
+    fn drop(&mut self) {
+        for lane in self.0.take() {
+            if let Some(lane) = lane.upgrade() {
+                lane.end();
+            }
+        }
     }
 }
 
@@ -117,6 +147,33 @@ impl Lane {
         self.parked.borrow().len()
     }
 
+    /// The thread exits: what is parked ends as aborted, and so does what still comes.
+    fn end(&self) {
+        let old = self.view();
+        let next = Rc::new(View {
+            array: Arc::clone(&old.array),
+            snapshot: Arc::clone(&old.snapshot),
+            legs: Vec::new(),
+            is_plain: false,
+            turn: Cell::new(0),
+            reset: Cell::new(false),
+            next: RefCell::new(None),
+            before: RefCell::default(),
+        });
+        old.replaced_by(&next);
+        let last = self.now.replace(next);
+        drop(last);
+        drop(old);
+        self.abort_parked();
+    }
+
+    fn abort_parked(&self) {
+        let parked = std::mem::take(&mut *self.parked.borrow_mut());
+        for request in parked {
+            request.complete(RequestStatus::Aborted);
+        }
+    }
+
     /// A RESET has come: what is parked ends as aborted, and so may what is under way.
     pub(super) fn reset(&self) {
         let old = self.view();
@@ -130,10 +187,7 @@ impl Lane {
             drop(last);
         }
         drop(old);
-        let parked = std::mem::take(&mut *self.parked.borrow_mut());
-        for request in parked {
-            request.complete(RequestStatus::Aborted);
-        }
+        self.abort_parked();
     }
 }
 
@@ -223,6 +277,11 @@ impl View {
             .filter_map(|lock| lock.before.upgrade());
         self.before.borrow_mut().extend(before);
         *self.next.borrow_mut() = Some(Rc::clone(next));
+    }
+
+    /// Whether its thread exits.
+    pub(super) fn is_over(&self) -> bool {
+        self.legs.is_empty()
     }
 
     /// Whether a RESET came after requests of this view began.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use spdk_bdevs::ramdisk::{Action, Fault, Ramdisk};
 use spdk_raid::raid1::state::{FaultReason, LegState};
-use spdk_raid::raid1::{Options, Raid1, Raid1Builder};
+use spdk_raid::raid1::{ChangeError, Options, Raid1, Raid1Builder};
 use spdk_safe::prelude::*;
 
 pub(crate) const BLOCKS: u64 = 1024;
@@ -90,6 +90,14 @@ impl Md {
         new
     }
 
+    /// A base that has left joins again, as soon as its bdev is free.
+    pub(crate) async fn add_again(&self, name: &str) {
+        while let Err(error) = self.md.add(name).await {
+            assert!(matches!(error, ChangeError::Base(_)), "{error}");
+            spdk_safe::app::yield_now().await;
+        }
+    }
+
     pub(crate) async fn write(&self, lba: u64, blocks: u64, byte: u8) -> Result<(), IoError> {
         write(&self.ch, lba, blocks, byte).await
     }
@@ -146,6 +154,9 @@ impl Md {
 
     /// Deletes all. Legs that were in sync are equal.
     pub(crate) async fn end(self) {
+        for disk in &self.disks {
+            disk.set_faults([]);
+        }
         self.until_calm().await;
         let Self {
             spdk,

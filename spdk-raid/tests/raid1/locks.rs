@@ -44,11 +44,9 @@ fn r96_m43_a_thread_whose_first_channel_is_made_during_a_window_waits_too() {
         let task = task.await.unwrap();
         t.until("parked", |t| t.md.info().counters.parked == 1)
             .await;
-        // So does its end: it has a request.
-        let exit = thread.exit();
         t.disks[0].let_go();
-        let _ = task.await;
-        exit.await;
+        task.await.unwrap();
+        thread.exit().await;
         t.until("filled", |t| t.in_sync() == 3).await;
         t.end().await;
     });
@@ -198,6 +196,32 @@ fn a_hot_removal_is_answered_while_a_rebuild_of_another_leg_stands_still() {
             Ok(())
         });
         gone.end().await.unwrap();
+        t.disks[0].let_go();
+        t.until("filled", |t| t.in_sync() == 3).await;
+        t.end().await;
+    });
+}
+
+#[test]
+fn t11_a_thread_exits_with_a_request_that_is_parked() {
+    SPDK.run(async |spdk| {
+        let mut t = Md::of(&spdk, "t11-", 2, 1, |builder| builder).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        t.disks[0].set_faults([hold(IoType::Read).range(Lba(512), Blocks(1))]);
+        t.add().await;
+        t.until("stopped", |t| t.disks[0].held() == 1).await;
+        let thread = Thread::builder("t11").create(&spdk).await.unwrap();
+        let shared = t.desc.share();
+        let task = thread.handle().spawn(move || async move {
+            let ch = shared.channel().unwrap();
+            drop(shared);
+            let _ = write(&ch, 512, 8, 2).await;
+        });
+        drop(task.await.unwrap());
+        t.until("parked", |t| t.md.info().counters.parked == 1)
+            .await;
+        // The window is still locked.
+        thread.exit().await;
         t.disks[0].let_go();
         t.until("filled", |t| t.in_sync() == 3).await;
         t.end().await;

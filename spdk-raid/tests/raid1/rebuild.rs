@@ -249,7 +249,7 @@ fn r90_a_change_that_the_only_source_fails_fails_and_the_legs_are_equal_afterwar
             t.disks[1].let_go();
             t.until_calm().await;
             assert!(t.is_faulted(1, FaultReason::Io), "{io:?}, {lba}");
-            t.md.add("r90o1").await.unwrap();
+            t.add_again("r90o1").await;
             t.until("filled", |t| t.in_sync() == 2).await;
             t.end().await;
         }
@@ -287,19 +287,22 @@ fn functional_the_target_is_taken_away_in_mid_rebuild_and_comes_again() {
 fn functional_another_base_is_taken_away_in_mid_rebuild_which_goes_on() {
     SPDK.run(async |spdk| {
         let (t, _) = stopped(&spdk, "other").await;
-        t.md.remove("other1").await.unwrap();
+        // Its bdev is free when the copy under way has ended.
+        let removed = super::common::begin({
+            let md = t.md.clone();
+            async move {
+                md.remove("other1").await.unwrap();
+                Ok(())
+            }
+        });
+        t.until("missing", |t| t.state(1) == LegState::Missing)
+            .await;
         // The last one in sync can't go.
         t.md.remove("other0").await.unwrap_err();
         t.write(0, 8, 50).await.unwrap();
-        t.md.add("other1").await.unwrap();
         t.disks[0].let_go();
-        t.until_calm().await;
-        // One of the two was read from the leg whose read was aborted: it is added again.
-        for at in [1, 2] {
-            if !t.state(at).is_active() {
-                t.md.add(&format!("other{at}")).await.unwrap();
-            }
-        }
+        removed.end().await.unwrap();
+        t.add_again("other1").await;
         t.until("filled", |t| t.in_sync() == 3).await;
         t.end().await;
     });
@@ -390,10 +393,10 @@ fn a_target_that_can_not_be_written_is_faulted() {
             .await;
         // So is one that can't flush what it was filled with.
         t.disks[1].set_faults([fail(IoType::Flush)]);
-        t.md.add("badtarget1").await.unwrap();
+        t.add_again("badtarget1").await;
         t.until("faulted", |t| t.is_faulted(1, FaultReason::Rebuild))
             .await;
-        t.md.add("badtarget1").await.unwrap();
+        t.add_again("badtarget1").await;
         t.until("filled", |t| t.in_sync() == 2).await;
         t.end().await;
     });

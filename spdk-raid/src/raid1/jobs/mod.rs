@@ -24,6 +24,9 @@ use crate::split::Extent;
 const WAIT: Duration = Duration::from_millis(20);
 const LONGEST: u32 = 9;
 
+/// How often a rebuild tries again what was refused by nobody's fault.
+const TRIES: u32 = 5;
+
 /// Blocks of a window.
 fn window(array: &Array) -> u64 {
     let bytes = array.status().options.window.0;
