@@ -233,7 +233,8 @@ fn r97_a_write_waits_for_the_repair_of_the_same_range_and_is_not_overwritten_by_
         for _ in 0..3 {
             assert_eq!(t.read(0, 16).await.unwrap(), expected);
         }
-        assert_eq!(t.md.info().counters.repaired, 1);
+        // The leg whose read was aborted under the repair may be repaired, too.
+        assert!(t.md.info().counters.repaired >= 1);
         for at in 0..3 {
             assert_eq!(t.leg(at).await[..16], expected, "leg {at}");
         }

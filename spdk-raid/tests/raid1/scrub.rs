@@ -29,8 +29,9 @@ fn a_scrub_repairs_what_a_leg_can_not_read_and_faults_it_if_it_can_not_be_writte
     SPDK.run(async |spdk| {
         let t = Md::new(&spdk, "scrub-r", 3).await;
         t.write(0, 8, 1).await.unwrap();
+        let bad = |io| fail(io).range(Lba(0), Blocks(1)).always();
         t.disks[0].set_faults([fail(IoType::Read)]);
-        t.disks[1].set_faults([fail(IoType::Read), fail(IoType::Write)]);
+        t.disks[1].set_faults([bad(IoType::Read), bad(IoType::Write)]);
         t.md.scrub(true).await.unwrap();
         let again = t.md.scrub(true).await.unwrap_err();
         assert_eq!(again, ChangeError::Scrubbing);
