@@ -181,6 +181,11 @@ pub(super) trait ToLegs<R: Parent>: Clone + 'static {
     fn range(&self) -> (Lba, Blocks);
     /// Sends it for the first `blocks` blocks to the leg at `tag`.
     fn send(&self, ios: &ChildIos<R, Legs<Self>>, leg: &Here, lba: Lba, blocks: Blocks, tag: u8);
+    /// All legs have done it.
+    #[inline]
+    fn done(self, _view: Rc<View>, request: R) {
+        request.complete(RequestStatus::Success);
+    }
 }
 
 /// Sends a request to all legs.
@@ -253,7 +258,7 @@ impl<R: Parent, W: ToLegs<R>> Children<R> for Legs<W> {
                 faults: 0,
                 refusals: 0,
                 ..
-            } => return request.complete(RequestStatus::Success),
+            } => return self.what.done(self.view, request),
             answers => answers.outcome(),
         };
         settle::settle(
@@ -322,6 +327,9 @@ impl ResetOf {
 impl Drop for Resetting {
     fn drop(&mut self) {
         self.0.resets.end();
+        // What begins with the next views is not meant by it.
+        self.0.published.update(|_| ());
+        self.0.tell(Command::Refresh);
     }
 }
 
@@ -435,6 +443,15 @@ impl ToLegs<ResetRequest> for ResetOf {
 
     fn range(&self) -> (Lba, Blocks) {
         (Lba(0), Blocks(0))
+    }
+
+    /// Whoever asked hears of it when all threads have new views: what he does then is not aborted by it.
+    fn done(self, view: Rc<View>, request: ResetRequest) {
+        drop(self);
+        settle::later(async move {
+            view.array.pass().await;
+            request.complete(RequestStatus::Success);
+        });
     }
 
     fn send(

@@ -156,7 +156,7 @@ impl Lane {
             legs: Vec::new(),
             is_plain: false,
             turn: Cell::new(0),
-            reset: Cell::new(false),
+            resets: old.resets,
             next: RefCell::new(None),
             before: RefCell::default(),
         });
@@ -167,27 +167,12 @@ impl Lane {
         self.abort_parked();
     }
 
-    fn abort_parked(&self) {
+    /// What is parked ends as aborted: a RESET has come, or the thread exits.
+    pub(super) fn abort_parked(&self) {
         let parked = std::mem::take(&mut *self.parked.borrow_mut());
         for request in parked {
             request.complete(RequestStatus::Aborted);
         }
-    }
-
-    /// A RESET has come: what is parked ends as aborted, and so may what is under way.
-    pub(super) fn reset(&self) {
-        let old = self.view();
-        old.reset.set(true);
-        // What begins now is not meant.
-        let snapshot = Arc::clone(&old.snapshot);
-        if let Ok(next) = View::new(Arc::clone(&old.array), snapshot, Some(&old)) {
-            let next = Rc::new(next);
-            old.replaced_by(&next);
-            let last = self.now.replace(next);
-            drop(last);
-        }
-        drop(old);
-        self.abort_parked();
     }
 }
 
@@ -200,8 +185,8 @@ pub(super) struct View {
     pub(super) is_plain: bool,
     /// The leg whose turn is next.
     turn: Cell<usize>,
-    /// A RESET came while it was the last one, or before.
-    reset: Cell<bool>,
+    /// How many RESETs had begun when it was made; `None` if one was under way.
+    resets: Option<u64>,
     /// Once it was replaced: by whom, and the locks that came then.
     next: RefCell<Option<Rc<View>>>,
     before: RefCell<Vec<Arc<oneshot::Sender<Infallible>>>>,
@@ -231,19 +216,23 @@ impl View {
         snapshot: Arc<Snapshot>,
         old: Option<&Self>,
     ) -> Result<Self, ChannelError> {
+        // First: a RESET that begins now is seen.
+        let resets = array.resets.begun();
         let mut legs = Vec::with_capacity(snapshot.legs.len());
         for leg in &snapshot.legs {
             let known = old.and_then(|old| old.legs.iter().find(|known| known.id == leg.id));
-            let here = match (known, leg.desc.channel_below()) {
-                (Some(known), _) => known.here.clone(),
-                (None, Ok(channel)) => Some(Rc::new(Here {
-                    channel,
-                    reading: Cell::new(0),
-                })),
-                // It goes, or this thread is not told yet that it is gone.
-                (None, Err(ChannelError::Removed { .. })) => None,
-                (None, Err(error)) if old.is_none() => return Err(error),
-                (None, Err(_)) => None,
+            let here = match known {
+                Some(known) => known.here.clone(),
+                None => match leg.desc.channel_below() {
+                    Ok(channel) => Some(Rc::new(Here {
+                        channel,
+                        reading: Cell::new(0),
+                    })),
+                    // It goes, or this thread is not told yet that it is gone.
+                    Err(ChannelError::Removed { .. }) => None,
+                    Err(error) if old.is_none() => return Err(error),
+                    Err(_) => None,
+                },
             };
             legs.push(Entry {
                 id: leg.id,
@@ -262,7 +251,7 @@ impl View {
             snapshot,
             legs,
             turn: Cell::new(old.map_or(0, |old| old.turn.get())),
-            reset: Cell::new(false),
+            resets,
             next: RefCell::new(None),
             before: RefCell::default(),
         })
@@ -284,15 +273,10 @@ impl View {
         self.legs.is_empty()
     }
 
-    /// Whether a RESET came after requests of this view began.
+    /// Whether a RESET of the array may have aborted a request of this view: one came since it was made, or was under way
+    /// then, as on a thread that had no channel before. When a RESET ends all threads get new views.
     pub(super) fn is_reset(&self) -> bool {
-        let mut is_reset = self.reset.get();
-        let mut next = self.next.borrow().clone();
-        while let (false, Some(view)) = (is_reset, next) {
-            is_reset = view.reset.get();
-            next = view.next.borrow().clone();
-        }
-        is_reset
+        self.resets.is_none() || self.array.resets.begun() != self.resets
     }
 
     /// Whether I/O to a leg waits for memory on this thread.

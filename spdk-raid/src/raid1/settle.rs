@@ -147,7 +147,7 @@ pub(super) fn reset(view: Rc<View>, request: ResetRequest) {
     later(async move {
         view.array
             .visit(|lane| {
-                lane.reset();
+                lane.abort_parked();
             })
             .await;
         fan_out(&view, request, &what);
@@ -155,7 +155,7 @@ pub(super) fn reset(view: Rc<View>, request: ResetRequest) {
 }
 
 /// Runs a task on this thread. A thread that exits drops it, which fails its request.
-fn later(task: impl Future<Output = ()> + 'static) {
+pub(super) fn later(task: impl Future<Output = ()> + 'static) {
     let Ok(executor) = attach() else {
         return;
     };
