@@ -232,6 +232,6 @@ impl Array {
 
     /// Has all threads look at what is published now. Afterwards no request begins with anything older.
     pub(super) async fn pass(&self) {
-        self.visit(Lane::refresh).await;
+        self.visit(|lane| lane.refresh(None)).await;
     }
 }

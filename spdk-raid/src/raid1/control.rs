@@ -29,7 +29,7 @@ use super::bases::{self, Base};
 use super::error::{ChangeError, CreateError};
 use super::info::{BaseStats, Process};
 use super::jobs::{self, Job, JobKind};
-use super::lane::Lanes;
+use super::lane::{Lane, Lanes};
 use super::options::Options;
 use super::persist::{Persistence, Record};
 use super::snapshot::{ALL, Leg, Snapshot};
@@ -63,6 +63,8 @@ pub(super) enum Command {
     Resized,
     /// The published state has changed.
     Refresh,
+    /// A range lock was given up.
+    Unlocked,
     /// A job has ended.
     Ended(Option<Arc<Job>>),
     /// Add a base, in the place of another or in a free one.
@@ -187,6 +189,7 @@ impl Control {
             }
             Command::Resized => self.grow().await,
             Command::Refresh => self.array.pass().await,
+            Command::Unlocked => self.array.visit(Lane::unlock).await,
             Command::Ended(job) => self.ended(job),
             Command::Add {
                 name,

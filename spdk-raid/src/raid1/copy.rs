@@ -1,19 +1,25 @@
 //! Copies ranges from leg to leg, on a job's thread.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use spdk_safe::bdev::IoChannel;
 use spdk_safe::env::DmaBuf;
-use spdk_safe::error::{ChannelError, IoError};
+use spdk_safe::error::{ChannelError, IoError, IoType};
 use spdk_safe::prelude::ReadWrite;
 use spdk_safe::units::{Blocks, Bytes, Lba};
 use thiserror::Error;
 
 use super::array::Array;
+use super::lock::LOOK;
+use super::rescue::{Answer, What};
 use super::snapshot::{Leg, Snapshot};
 use super::state::{FaultReason, LegId};
 use super::verdict::{self, Verdict};
 use crate::split::Extent;
+
+/// How long it waits at most before it tries again to get a channel.
+const LONGEST: Duration = Duration::from_millis(40);
 
 /// What a job needs to move data: channels of its own, and memory.
 pub(super) struct Copier {
@@ -25,10 +31,10 @@ pub(super) struct Copier {
 }
 
 /// Memory for some blocks.
-struct Window {
-    data: DmaBuf,
+pub(super) struct Window {
+    pub(super) data: DmaBuf,
     /// Their metadata, if bases have that in a buffer of its own.
-    metadata: Option<DmaBuf>,
+    pub(super) metadata: Option<DmaBuf>,
 }
 
 /// What a comparison has found.
@@ -124,6 +130,46 @@ impl Copier {
             Ok(_) | Err(ChannelError::Removed { .. }) => Ok(()),
             // Requests hold all memory: that is nobody's fault.
             Err(_) => Err(CopyError::Later),
+        }
+    }
+
+    /// Has channels to all legs, and so `spdk_bdev_io`s of this thread's own: before requests are parked, which may then
+    /// hold all others.
+    pub(super) async fn prepare(&mut self) {
+        let mut wait = LOOK;
+        loop {
+            let snapshot = self.array.published.get();
+            self.keep(&snapshot);
+            let mut legs = snapshot.legs.iter();
+            if legs.all(|leg| self.reach(leg).is_ok()) {
+                return;
+            }
+            drop(snapshot);
+            // SPDK's log has a line for each time.
+            spdk_exec::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST);
+        }
+    }
+
+    /// Does to one leg what a request is to do, for the first `blocks` blocks of it.
+    pub(super) async fn carry_out(
+        &mut self,
+        leg: &Leg,
+        lba: Lba,
+        blocks: Blocks,
+        what: What,
+    ) -> (Answer, What) {
+        // It has other channels of this thread, so that does not take long.
+        while self.reach(leg).is_err() {
+            spdk_exec::sleep(LOOK).await;
+        }
+        match what {
+            What::Write(window) => {
+                let (answer, window) = self.write_first(leg, lba, blocks, window).await;
+                (answer, What::Write(window))
+            }
+            What::Unmap => (self.clear(leg, lba, blocks, true).await, What::Unmap),
+            What::Zeroes => (self.clear(leg, lba, blocks, false).await, What::Zeroes),
         }
     }
 
@@ -429,9 +475,60 @@ impl Copier {
         (result.map_err(Some), Window { data, metadata })
     }
 
+    /// Writes the first `blocks` blocks of a window.
+    async fn write_first(
+        &mut self,
+        leg: &Leg,
+        lba: Lba,
+        blocks: Blocks,
+        window: Window,
+    ) -> (Answer, Window) {
+        let first = |buffer: &DmaBuf, size: u32| {
+            let len = blocks.0 as usize * size as usize;
+            let mut first = DmaBuf::zeroed(Bytes(len as u64), self.array.align.max(1)).ok()?;
+            first.copy_from_slice(buffer.get(..len)?);
+            Some(first)
+        };
+        let size = u64::from(self.array.block_size);
+        if blocks.0 * size >= window.data.len() as u64 {
+            return self.write(leg, lba, window).await;
+        }
+        let part = loop {
+            let data = first(&window.data, self.array.block_size);
+            let metadata = window.metadata.as_ref();
+            let metadata = metadata.map(|data| first(data, self.array.separate_metadata));
+            match (data, metadata) {
+                (Some(data), None) => {
+                    break Window {
+                        data,
+                        metadata: None,
+                    };
+                }
+                (Some(data), Some(Some(metadata))) => {
+                    break Window {
+                        data,
+                        metadata: Some(metadata),
+                    };
+                }
+                _ => spdk_exec::sleep(LOOK).await,
+            }
+        };
+        (self.write(leg, lba, part).await.0, window)
+    }
+
+    /// Unmaps blocks of a leg, or makes them zeroes.
+    async fn clear(&mut self, leg: &Leg, lba: Lba, blocks: Blocks, unmap: bool) -> Answer {
+        let at = Lba(lba.0 + leg.offset);
+        let channel = self.channel(leg).map_err(|_| None)?;
+        let cleared = match unmap && channel.supports(IoType::Unmap) {
+            true => channel.unmap(at, blocks).await,
+            false => channel.write_zeroes(at, blocks).await,
+        };
+        cleared.map_err(Some)
+    }
+
     /// Has a leg make durable what it has.
     pub(super) async fn flush(&mut self, leg: &Leg, blocks: Blocks) -> Result<(), Option<IoError>> {
-        use spdk_safe::error::IoType;
         let at = Lba(leg.offset);
         match self.channel(leg) {
             Ok(channel) if channel.supports(IoType::Flush) => {

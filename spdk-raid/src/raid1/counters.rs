@@ -59,6 +59,7 @@ counters! {
     parked: "Requests that waited for a range lock.",
     locks: "Range locks that were taken.",
     lock_retries: "Range locks that were let go of again, because requests that they kept held up memory.",
+    rescued: "Requests that waited for a range lock, and held all memory that their thread had: jobs carried them out.",
     slow: "Times that a leg became slow.",
     timeouts: "Times that a leg did not answer in time.",
 }

@@ -128,6 +128,17 @@ fn is_locked(view: &View, lba: Lba, blocks: Blocks) -> bool {
     Extent::new(lba, blocks).is_ok_and(|extent| view.is_locked(extent))
 }
 
+/// Whether a request that was parked has to stay so.
+pub(super) fn must_wait(view: &View, request: &Request) -> bool {
+    match request {
+        Request::Write(write) => is_locked(view, write.lba(), write.blocks()),
+        Request::Unmap(range) | Request::WriteZeroes(range) => {
+            is_locked(view, range.lba(), range.blocks())
+        }
+        _ => false,
+    }
+}
+
 /// Where block `lba` of the array is on a leg.
 #[inline]
 fn on(leg: &Entry, lba: Lba) -> Lba {
@@ -195,38 +206,17 @@ where
     Legs<W>: Children<R>,
 {
     let (lba, blocks) = what.range();
-    let waits = Legs {
-        view: Rc::clone(view),
-        what: what.clone(),
-        answers: Cell::new(Answers::default()),
-        reason: Cell::new(FaultReason::NoChannel),
-        status: Cell::new(RequestStatus::Failed),
-    };
-    let ios = request.children(waits);
+    let ios = request.children(Legs::new(view, what.clone()));
     let mut answers = Answers::default();
     for (at, leg) in view.legs.iter().enumerate() {
         let bit = 1 << at;
-        let below = match leg.front {
-            // It counts no more, but somebody may still read from it what we are about to acknowledge.
-            ALL if leg.leaves => {
-                answers.filling |= bit;
-                blocks
-            }
-            ALL => {
-                answers.in_sync |= bit;
-                blocks
-            }
-            _ if what.changes().is_none() => {
-                answers.filling |= bit;
-                blocks
-            }
-            // The rest comes when it is filled.
-            front if lba.0 < front => {
-                answers.filling |= bit;
-                Blocks(blocks.0.min(front - lba.0))
-            }
-            _ => continue,
+        let Some(below) = leg.part_of(lba, blocks, what.changes().is_some()) else {
+            continue;
         };
+        match leg.counts() {
+            true => answers.in_sync |= bit,
+            false => answers.filling |= bit,
+        }
         match &leg.here {
             Some(here) => what.send(&ios, here, on(leg, lba), below, at as u8),
             None => answers.faults |= bit,
@@ -272,9 +262,58 @@ impl<R: Parent, W: ToLegs<R>> Children<R> for Legs<W> {
     }
 }
 
+impl Entry {
+    /// Whether it is a leg that has all data, and keeps it.
+    #[inline]
+    pub(super) fn counts(&self) -> bool {
+        // One that leaves counts no more, but somebody may still read from it what we are about to acknowledge.
+        self.front == ALL && !self.leaves
+    }
+
+    /// How much it gets of a request for `blocks` blocks at `lba`; `changes`: it is one that changes them.
+    #[inline]
+    pub(super) fn part_of(&self, lba: Lba, blocks: Blocks, changes: bool) -> Option<Blocks> {
+        match self.front {
+            ALL => Some(blocks),
+            _ if !changes => Some(blocks),
+            // The rest comes when it is filled.
+            front if lba.0 < front => Some(Blocks(blocks.0.min(front - lba.0))),
+            _ => None,
+        }
+    }
+}
+
 impl<W> Legs<W> {
+    #[inline]
+    pub(super) fn new(view: &Rc<View>, what: W) -> Self {
+        Self {
+            view: Rc::clone(view),
+            what,
+            answers: Cell::new(Answers::default()),
+            reason: Cell::new(FaultReason::NoChannel),
+            status: Cell::new(RequestStatus::Failed),
+        }
+    }
+
+    /// The leg at `at` is asked.
+    pub(super) fn is_asked(&self, at: usize) {
+        let mut answers = self.answers.get();
+        match self.view.legs[at].counts() {
+            true => answers.in_sync |= 1 << at,
+            false => answers.filling |= 1 << at,
+        }
+        self.answers.set(answers);
+    }
+
+    /// There is no way to the leg at `at`.
+    pub(super) fn is_not_reached(&self, at: usize) {
+        let mut answers = self.answers.get();
+        answers.faults |= 1 << at;
+        self.answers.set(answers);
+    }
+
     #[cold]
-    fn failed(&self, tag: u8, error: &IoError) {
+    pub(super) fn failed(&self, tag: u8, error: &IoError) {
         let mut answers = self.answers.get();
         let bit = 1 << tag;
         match verdict::of(error, self.view.is_reset()) {
@@ -299,9 +338,9 @@ macro_rules! range {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
         #[derive(Clone, Copy)]
-        struct $name {
-            lba: Lba,
-            blocks: Blocks,
+        pub(super) struct $name {
+            pub(super) lba: Lba,
+            pub(super) blocks: Blocks,
         }
     };
 }

@@ -14,7 +14,7 @@
 //! learns that all writes which began before it have ended, at no cost to them: the view that the lock replaced holds the
 //! lock's `before`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
@@ -32,6 +32,7 @@ use spdk_safe::units::{Blocks, Lba};
 
 use super::array::Array;
 use super::options::ReadPolicy;
+use super::rescue::{self, Rescuer};
 use super::snapshot::{ALL, Snapshot};
 use super::state::LegId;
 use crate::split::Extent;
@@ -47,6 +48,7 @@ impl IoDevice for Lanes {
         Ok(Lane {
             now: RefCell::new(Rc::new(view)),
             parked: RefCell::default(),
+            me: OnceCell::new(),
         })
     }
 }
@@ -66,7 +68,8 @@ impl Channel {
         let hold = lanes.channel().map_err(|error| device(&error))?;
         let lane = hold.context().map_err(|error| device(&error))?;
         // Only now a pass would find it, so what was published meanwhile is looked at here.
-        lane.refresh();
+        lane.refresh(None);
+        let _ = lane.me.set(Rc::downgrade(&lane));
         let _ = LANES.with(|lanes| lanes.add(&lane));
         Ok(Self { lane, _hold: hold })
     }
@@ -105,6 +108,7 @@ pub(super) struct Lane {
     now: RefCell<Rc<View>>,
     /// Requests that would change a locked range.
     parked: RefCell<VecDeque<Request>>,
+    me: OnceCell<Weak<Self>>,
 }
 
 impl Lane {
@@ -113,8 +117,38 @@ impl Lane {
         Rc::clone(&self.now.borrow())
     }
 
-    /// Looks at what is published now, and submits what it had parked.
-    pub(super) fn refresh(&self) {
+    /// Looks at what is published now, and submits what it had parked, until that waits for memory. The rest is for the
+    /// `rescuer`; without one it stays, and the pass of a lock that is let go of brings one.
+    pub(super) fn refresh(&self, rescuer: Option<&Rescuer>) {
+        self.look();
+        // Those that are still to be parked come again.
+        for left in (1..=self.parked()).rev() {
+            if self.view().waits_for_memory() {
+                if let (Some(rescuer), Some(me)) = (rescuer, self.me.get()) {
+                    rescue::begin(Weak::clone(me), left, rescuer.clone());
+                }
+                return;
+            }
+            self.submit_parked();
+        }
+    }
+
+    /// Looks at what is published now, and submits all that it had parked: nobody else will.
+    pub(super) fn unlock(&self) {
+        self.look();
+        for _ in 0..self.parked() {
+            self.submit_parked();
+        }
+    }
+
+    fn submit_parked(&self) {
+        if let Some(request) = self.unpark() {
+            super::data_path::submit(self, request);
+        }
+    }
+
+    /// Looks at what is published now.
+    fn look(&self) {
         let old = self.view();
         let snapshot = old.array.published.get();
         if snapshot.version != old.snapshot.version {
@@ -129,10 +163,6 @@ impl Lane {
         }
         // Perhaps the last one: it lets go of channels.
         drop(old);
-        let parked = std::mem::take(&mut *self.parked.borrow_mut());
-        for request in parked {
-            super::data_path::submit(self, request);
-        }
     }
 
     /// Keeps a request until a lock is gone.
@@ -140,6 +170,11 @@ impl Lane {
     pub(super) fn park(&self, request: Request) {
         self.view().array.counters.parked.add(1);
         self.parked.borrow_mut().push_back(request);
+    }
+
+    /// The request that was parked first.
+    pub(super) fn unpark(&self) -> Option<Request> {
+        self.parked.borrow_mut().pop_front()
     }
 
     /// How many requests are parked.

@@ -14,10 +14,10 @@
 //!
 //! Requests that are parked keep their `spdk_bdev_io`s, and those that began before may need some, for what they submit
 //! below. So whoever takes a lock looks whether that is so while he waits, and lets go. When he has it, he needs memory
-//! himself: jobs run on a thread of their own, which has a cache of its own that nobody parks.
+//! himself: jobs run on a thread of their own, which has a cache of its own that nobody parks. In the end the parked
+//! requests need some, to go on: `rescue.rs`.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,11 +27,13 @@ use futures_channel::oneshot;
 
 use super::array::Array;
 use super::control::Command;
+use super::copy::Copier;
+use super::rescue;
 use super::snapshot::{Lock, Snapshot};
 use crate::split::Extent;
 
 /// How often it is looked whether requests wait for memory, and how long a lock stays away then.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// For how many looks requests are parked, at first and at most, while older ones have not ended. Those may wait for
 /// memory deeper in a stack, where nobody sees it.
@@ -48,10 +50,12 @@ pub(super) struct RangeLock {
 }
 
 impl RangeLock {
-    /// Waits until nobody changes `extent`, and nobody will. In a task of an executor of ours.
-    pub(super) async fn take(array: &Arc<Array>, extent: Extent) -> Self {
+    /// Waits until nobody changes `extent`, and nobody will. In a task of a job, whose `copier` carries out requests that
+    /// hold up memory.
+    pub(super) async fn take(array: &Arc<Array>, extent: Extent, copier: &mut Copier) -> Self {
         let mut patience = PATIENCE;
         loop {
+            copier.prepare().await;
             let (before, ended) = oneshot::channel();
             let lock = Self::publish(array, extent, before).await;
             if lock.wait(ended, patience).await {
@@ -60,7 +64,7 @@ impl RangeLock {
             }
             patience = (patience * 2).min(MOST_PATIENCE);
             array.counters.lock_retries.add(1);
-            lock.release(|_| ()).await;
+            lock.release(copier, |_| ()).await;
             spdk_exec::sleep(LOOK).await;
         }
     }
@@ -127,19 +131,18 @@ impl RangeLock {
         }
     }
 
-    /// Lets go of the range, together with another change.
-    pub(super) fn release<R>(
+    /// Lets go of the range, together with another change, and sees to it that what was parked goes on.
+    pub(super) async fn release<R>(
         self,
+        copier: &mut Copier,
         change: impl FnOnce(&mut Snapshot) -> R,
-    ) -> impl Future<Output = R> {
+    ) -> R {
         let result = self.array.published.update(|snapshot| {
             snapshot.locks.retain(|lock| lock.id != self.id);
             change(snapshot)
         });
-        async move {
-            self.array.pass().await;
-            result
-        }
+        rescue::pass(&self.array, copier).await;
+        result
     }
 }
 
@@ -154,7 +157,7 @@ impl Drop for RangeLock {
             self.array.published.update(|snapshot| {
                 snapshot.locks.retain(|lock| lock.id != id);
             });
-            self.array.tell(Command::Refresh);
+            self.array.tell(Command::Unlocked);
         }
     }
 }

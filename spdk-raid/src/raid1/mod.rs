@@ -8,6 +8,7 @@
 //! | `data_path`, `settle` | what happens to a request: when all is well, and when not |
 //! | `control` | who decides: one task for each array |
 //! | `lock`, `copy`, `jobs` | range locks; rebuilds, repairs, resyncs and scrubs under them |
+//! | `rescue` | requests that waited for a lock, when they hold all memory that there is |
 //! | `module`, `awaiting`, `rpc` | what SPDK asks; arrays that wait for their bases; JSON-RPC |
 //! | `bases`, `watch` | the bdevs below, and how old their I/O is |
 //! | `persist` | who is asked before a fault is acknowledged |
@@ -53,6 +54,8 @@ mod module;
 mod options;
 #[cfg(feature = "spdk")]
 pub mod persist;
+#[cfg(feature = "spdk")]
+mod rescue;
 #[cfg(feature = "spdk")]
 mod rpc;
 #[cfg(feature = "spdk")]

@@ -126,9 +126,9 @@ pub(super) fn settle<R: Parent>(
 
 /// A request that legs have answered differently. If it is given up before that is settled (its thread exits), it fails,
 /// and its range is dirty.
-struct Unsettled {
-    array: Arc<Array>,
-    changes: Option<Extent>,
+pub(super) struct Unsettled {
+    pub(super) array: Arc<Array>,
+    pub(super) changes: Option<Extent>,
 }
 
 impl Drop for Unsettled {

@@ -239,7 +239,6 @@ fn r95_bases_grow_in_mid_rebuild() {
 }
 
 #[test]
-#[ignore = "not solved: requests that are parked and hold all `spdk_bdev_io`s leave none for what they need themselves"]
 fn functional_io_resource_dependence_more_random_writes_than_there_is_memory_beside_a_rebuild() {
     SPDK.run(async |spdk| {
         let mut t = Md::of(&spdk, "much", 2, 1, |builder| builder).await;

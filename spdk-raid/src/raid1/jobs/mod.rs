@@ -61,13 +61,13 @@ pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
         let Ok(extent) = Extent::new(Lba(front), blocks) else {
             break Some(FaultReason::Rebuild);
         };
-        let lock = RangeLock::take(&array, extent).await;
+        let lock = RangeLock::take(&array, extent, &mut copier).await;
         let sources = in_sync(&array);
         let copied = copier.copy(extent, &sources, &[leg]).await;
         match copied {
             Ok(()) => {
                 let end = front + blocks.0;
-                lock.release(|snapshot| {
+                lock.release(&mut copier, |snapshot| {
                     let target = snapshot.legs.iter_mut().find(|known| known.id == leg);
                     if let Some(target) = target {
                         target.front = end;
@@ -80,20 +80,20 @@ pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
                 copier.report();
             }
             Err(CopyError::Later) => {
-                lock.release(|_| ()).await;
+                lock.release(&mut copier, |_| ()).await;
                 spdk_exec::sleep(WAIT).await;
             }
             Err(CopyError::Targets(bad)) => {
-                lock.release(|_| ()).await;
+                lock.release(&mut copier, |_| ()).await;
                 break bad.first().map(|(_, reason)| *reason);
             }
             Err(CopyError::Refused(_)) if tries < TRIES => {
-                lock.release(|_| ()).await;
+                lock.release(&mut copier, |_| ()).await;
                 tries += 1;
                 spdk_exec::sleep(WAIT).await;
             }
             Err(error @ (CopyError::Source { .. } | CopyError::Refused(_))) => {
-                lock.release(|_| ()).await;
+                lock.release(&mut copier, |_| ()).await;
                 log::error!("raid1 {:?}: a base can't be filled: {error}", array.name);
                 break Some(FaultReason::Rebuild);
             }
@@ -120,7 +120,7 @@ pub(super) async fn repair(array: Arc<Array>, leg: LegId, extent: Extent) {
         let Ok(part) = Extent::new(at, Blocks(blocks)) else {
             break Ok(());
         };
-        let lock = RangeLock::take(&array, part).await;
+        let lock = RangeLock::take(&array, part, &mut copier).await;
         let mut sources = in_sync(&array);
         sources.retain(|source| *source != leg);
         let has_it = {
@@ -131,7 +131,7 @@ pub(super) async fn repair(array: Arc<Array>, leg: LegId, extent: Extent) {
             true => copier.copy(part, &sources, &[leg]).await,
             false => Ok(()),
         };
-        lock.release(|_| ()).await;
+        lock.release(&mut copier, |_| ()).await;
         copier.report();
         if copied.is_err() || !has_it || array.status().is_ending {
             break copied;
@@ -193,9 +193,9 @@ async fn resync_once(
             return false;
         };
         // What is written to it later than this is the same on all legs.
-        let lock = RangeLock::take(array, part).await;
+        let lock = RangeLock::take(array, part, copier).await;
         let copied = resync_locked(array, copier, part).await;
-        lock.release(|_| ()).await;
+        lock.release(copier, |_| ()).await;
         match copied {
             Ok(()) => {
                 (at, left, tries) = (at + blocks, left - blocks, 0);
@@ -247,9 +247,9 @@ pub(super) async fn scrub(array: Arc<Array>, job: Arc<Job>, repair: bool) {
         let Ok(part) = Extent::new(Lba(at), blocks) else {
             return;
         };
-        let lock = RangeLock::take(&array, part).await;
+        let lock = RangeLock::take(&array, part, &mut copier).await;
         let scrubbed = copier.compare(part, repair).await;
-        lock.release(|_| ()).await;
+        lock.release(&mut copier, |_| ()).await;
         match scrubbed {
             Ok(Compared {
                 differing,
