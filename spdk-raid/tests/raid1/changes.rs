@@ -244,7 +244,7 @@ fn functional_io_resource_dependence_more_random_writes_than_there_is_memory_bes
         let mut t = Md::of(&spdk, "much", 2, 1, |builder| builder).await;
         let ch = Rc::clone(&t.ch);
         // Each takes four of the harness's 8191 `spdk_bdev_io`s.
-        let all = join_all((0..20_000_u64).map(|at| {
+        let all = join_all((0..20_000_u64).map(move |at| {
             let ch = Rc::clone(&ch);
             async move { ch.write_zeroes(Lba(at % BLOCKS), Blocks(1)).await }
         }));
