@@ -52,15 +52,26 @@ const BLOCKS: u64 = 48;
 const SIZE: usize = 512;
 /// The app thread, and two more.
 const THREADS: usize = 3;
-/// What one thread does at a time.
-const LANES: usize = 3;
+/// Blocks that arrays may get when they grow.
+const ROOM: u64 = 16;
+/// What one thread does at a time, at most; where memory is short less than it takes to wait for ever, as writes that were
+/// parked still may (S10 of the safety model).
+const LANES: usize = 8;
+const LANES_OF_TINY: usize = 3;
 
-static SPDK: SeededHarness = SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]);
+/// Enough buffers for what two arrays' threads keep.
+const POOLS: Pools = Pools {
+    small_buffers: 2048,
+    large_buffers: 256,
+    ..Pools::small()
+};
+
+static SPDK: SeededHarness = SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(POOLS);
 /// I/Os wait for memory.
 static TINY: SeededHarness = SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(Pools {
     bdev_ios: 47,
     bdev_io_cache: 4,
-    ..Pools::small()
+    ..POOLS
 });
 
 const CHILD: &str = "TORTURE_CHILD";
@@ -81,7 +92,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs cases one after the other, in this process.
-fn cases(harness: &SeededHarness, seconds: u64, most: u64) {
+fn cases(harness: &SeededHarness, lanes: usize, seconds: u64, most: u64) {
     let keep = std::env::var(KEEP).ok().map(|said| {
         let numbers = said.split(',').filter(|said| !said.is_empty());
         numbers.map(|n| n.parse().unwrap()).collect::<Vec<usize>>()
@@ -99,7 +110,7 @@ fn cases(harness: &SeededHarness, seconds: u64, most: u64) {
         if began.elapsed() > end {
             break;
         }
-        let mut plan = Plan::of(seed);
+        let mut plan = Plan::of(seed, lanes);
         if let Some(keep) = &keep {
             plan = plan.only(keep);
         }
@@ -128,9 +139,9 @@ fn cases(harness: &SeededHarness, seconds: u64, most: u64) {
 }
 
 /// Runs `test` in a process of its own: it has one SPDK. What fails there is made smaller.
-fn in_process(name: &str, test: impl FnOnce()) {
+fn in_process(name: &str, harness: &'static SeededHarness, lanes: usize) {
     if std::env::var(CHILD).as_deref() == Ok(name) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cases(harness, lanes, 10, SHORT))) {
             let text = panic.downcast_ref::<String>().map_or("", String::as_str);
             println!("torture: fails: {text}");
             // What is stuck would keep the process, too.
@@ -150,7 +161,7 @@ fn in_process(name: &str, test: impl FnOnce()) {
         .next()
         .and_then(|at| at.split_whitespace().next());
     match seed.and_then(|seed| seed.parse().ok()) {
-        Some(seed) if said.contains("torture: seed ") => make_smaller(name, seed, said),
+        Some(seed) if said.contains("torture: seed ") => make_smaller(name, seed, lanes, said),
         _ => panic!("it failed before it began:\n{said}"),
     }
 }
@@ -213,8 +224,8 @@ fn child(name: &str, seed: Option<u64>, keep: Option<&[usize]>) -> (bool, String
 }
 
 /// Finds a part of the plan that is enough to fail, a process for each try.
-fn make_smaller(name: &str, seed: u64, mut said: String) -> ! {
-    let plan = Plan::of(seed);
+fn make_smaller(name: &str, seed: u64, lanes: usize, mut said: String) -> ! {
+    let plan = Plan::of(seed, lanes);
     let mut keep: Vec<usize> = match std::env::var(KEEP) {
         Ok(_) => panic!("{said}"),
         Err(_) => (0..plan.len()).collect(),
@@ -261,11 +272,11 @@ fn make_smaller(name: &str, seed: u64, mut said: String) -> ! {
 #[test]
 fn whatever_happens_acknowledged_data_is_what_is_read() {
     let name = "whatever_happens_acknowledged_data_is_what_is_read";
-    in_process(name, || cases(&SPDK, 10, SHORT));
+    in_process(name, &SPDK, LANES);
 }
 
 #[test]
 fn whatever_happens_nothing_hangs_where_memory_is_short() {
     let name = "whatever_happens_nothing_hangs_where_memory_is_short";
-    in_process(name, || cases(&TINY, 10, SHORT));
+    in_process(name, &TINY, LANES_OF_TINY);
 }

@@ -1,10 +1,11 @@
 //! One case, from the creation of its disks to their end.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use futures_util::future::{Either, join, join_all, select};
+use futures_util::future::{Either, join, join_all, select, try_join_all};
 use spdk_raid::raid1::persist::{PersistError, Persistence, Record, Recorded};
 use spdk_raid::raid1::state::{ArrayState, LegState};
 use spdk_raid::raid1::{Options, Process, ProcessInfo, Raid1, ReadPolicy};
@@ -13,11 +14,11 @@ use spdk_safe::prelude::*;
 use spdk_safe::test::{Case, Open};
 use spdk_safe::thread;
 
-use super::disks::Disk;
+use super::disks::{Disk, JUNK};
 use super::io::{Checked, Shared, pause, work};
-use super::model::{Model, tags};
-use super::plan::{Admin, Deed, Plan};
-use super::{BLOCKS, SIZE, total};
+use super::model::{Legs, Model, tags};
+use super::plan::{Admin, Deed, Kind, PRIMARY, Plan};
+use super::{BLOCKS, ROOM, SIZE, total};
 
 /// Jobs that have not ended after so many polls, though nothing goes wrong, hang.
 const PATIENCE: usize = 100_000;
@@ -55,70 +56,33 @@ fn policy(number: usize) -> ReadPolicy {
     }
 }
 
-fn options(number: usize, window: u64, bandwidth: u64) -> Options {
+/// Blocks, blocks a second, and seconds.
+fn options(number: usize, window: u64, bandwidth: u64, patience: u64) -> Options {
     let mut options = Options::default();
     options.read_policy = policy(number);
     options.window = Bytes(window * SIZE as u64);
     options.max_bandwidth = (bandwidth != 0).then_some(Bytes(bandwidth * SIZE as u64));
-    // By SPDK's clock, which is not in the seed.
-    options.io_timeout = None;
+    // By SPDK's clock, which is not in the seed: nobody needs so long, but for those who do not answer at all.
+    options.io_timeout = (patience != 0).then_some(Duration::from_secs(patience));
+    options.slow_io = options.io_timeout;
     options
 }
 
-pub(crate) async fn run(case: Case, plan: Plan) -> Checked {
-    let spdk = case.spdk.clone();
+/// How long those have to answer who do not.
+fn patience(plan: &Plan) -> u64 {
+    u64::from(plan.kind == Kind::Late)
+}
+
+pub(crate) async fn run(case: Case, mut plan: Plan) -> Checked {
     let before = Open::now();
-    let mut disks = Vec::new();
-    let forgotten = Arc::new(AtomicU64::new(0));
-    let persistence = Slow {
-        polls: plan.persist,
-        fails: plan.forgets as u64,
-        asked: AtomicU64::new(0),
-        forgotten: Arc::clone(&forgotten),
-    };
-    let mut builder = Raid1::builder("md")
-        .options(options(plan.policy, plan.window, 0))
-        .persistence(Arc::new(persistence));
-    for (at, what) in plan.disks.iter().enumerate() {
-        let of = plan.faults.iter().filter(|(disk, _)| *disk == at);
-        let faults = of.map(|(_, fault)| fault.clone()).collect();
-        let disk = Disk::new(format!("d{at}"), what.clone(), faults);
-        disk.create(&spdk, what.is_leg).await;
-        if what.is_leg {
-            builder = builder.base(&disk.name);
-        }
-        disks.push(disk);
+    let mut plans = Vec::new();
+    while let Some(other) = plan.other.take() {
+        plans.push(std::mem::replace(&mut plan, *other));
     }
-    if plan.missing {
-        builder = builder.missing();
-    }
-    let md = builder.create(&spdk).await.unwrap();
-    let shared = Arc::new(Shared {
-        md,
-        model: Model::new(BLOCKS as usize),
-        disks,
-        plan,
-        tags: AtomicU64::new(1),
-        resets: AtomicU64::new(0),
-        resetting: AtomicU64::new(0),
-        forgotten,
-        at_work: AtomicU64::new(super::THREADS as u64),
-        is_ending: AtomicBool::new(false),
-    });
-    let relief = async {
-        loop {
-            for _ in 0..200 {
-                yield_now().await;
-            }
-            shared.disks.iter().for_each(|disk| disk.let_go());
-        }
-    };
-    let body = body(&spdk, &case, &shared);
-    match select(pin!(body), pin!(relief)).await {
-        Either::Left((checked, _)) => checked?,
-        Either::Right((never, _)) => never,
-    }
-    drop(shared);
+    plans.push(plan);
+    let arrays = plans.into_iter().enumerate();
+    let arrays = arrays.map(|(at, plan)| run_array(&case, ["", "other-"][at], plan));
+    try_join_all(arrays).await?;
     // Channels are put by message, threads exit.
     for _ in 0..2000 {
         let now = Open::now();
@@ -136,8 +100,80 @@ pub(crate) async fn run(case: Case, plan: Plan) -> Checked {
     }
 }
 
+/// One array, with disks of its own.
+async fn run_array(case: &Case, prefix: &str, plan: Plan) -> Checked {
+    let spdk = &case.spdk;
+    let mut disks = Vec::new();
+    let forgotten = Arc::new(AtomicU64::new(0));
+    let persistence = Slow {
+        polls: plan.persist,
+        fails: plan.forgets as u64,
+        asked: AtomicU64::new(0),
+        forgotten: Arc::clone(&forgotten),
+    };
+    let is_unequal = plan.kind == Kind::Unequal;
+    let mut builder = Raid1::builder(format!("{prefix}md"))
+        .options(options(plan.policy, plan.window, 0, patience(&plan)))
+        .persistence(Arc::new(persistence));
+    for (at, what) in plan.disks.iter().enumerate() {
+        let of = plan.faults.iter().filter(|(disk, _)| *disk == at);
+        let faults = of.map(|(_, fault)| fault.clone()).collect();
+        let disk = Disk::new(format!("{prefix}d{at}"), what.clone(), faults);
+        let is_empty = what.is_leg && (at == 0 || !is_unequal);
+        disk.create(spdk, is_empty).await;
+        if what.is_leg {
+            builder = builder.base(&disk.name);
+        }
+        disks.push(disk);
+    }
+    if plan.missing {
+        builder = builder.missing();
+    }
+    if is_unequal {
+        builder = builder.resync();
+    }
+    let md = builder.create(spdk).await.unwrap();
+    let shared = Arc::new(Shared {
+        md,
+        model: Model::new(BLOCKS as usize, ROOM as usize, |at| JUNK + at as u32),
+        disks,
+        plan,
+        tags: AtomicU64::new(1),
+        resets: AtomicU64::new(0),
+        resetting: AtomicU64::new(0),
+        forgotten,
+        at_work: AtomicU64::new(super::THREADS as u64),
+        is_ending: AtomicBool::new(false),
+        stays_dirty: AtomicBool::new(false),
+        failed: Mutex::new(None),
+        read_errors: AtomicU64::new(0),
+        since: Mutex::new(None),
+    });
+    let is_late = shared.plan.kind == Kind::Late;
+    let relief = async {
+        loop {
+            for _ in 0..200 {
+                yield_now().await;
+                if is_late {
+                    // It takes seconds, whatever we do.
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            }
+            if is_late {
+                continue;
+            }
+            shared.disks.iter().for_each(|disk| disk.let_go());
+        }
+    };
+    let body = body(spdk, case, &shared);
+    match select(pin!(body), pin!(relief)).await {
+        Either::Left((checked, _)) => checked,
+        Either::Right((never, _)) => never,
+    }
+}
+
 async fn body(spdk: &Spdk, case: &Case, shared: &Arc<Shared>) -> Checked {
-    let desc = BdevDesc::open(spdk, "md").read_write().unwrap();
+    let desc = BdevDesc::open(spdk, shared.md.name()).read_write().unwrap();
     let of = |at: usize| {
         let steps = shared.plan.steps.iter();
         let steps = steps.filter(move |step| step.thread == at);
@@ -159,14 +195,15 @@ async fn body(spdk: &Spdk, case: &Case, shared: &Arc<Shared>) -> Checked {
         settle(shared).await?;
     }
     if !shared.is_over() {
-        legs = last_look(shared, &desc).await?;
+        legs = last_look(spdk, shared, &desc).await?;
     }
+    let blocks = shared.md.num_blocks();
     count(shared);
     desc.close().await;
     shared.md.clone().delete().await;
     let unstable = shared.model.unstable();
     let is_equal = shared.is_equal();
-    compare(spdk, shared, &legs, &unstable, is_equal).await?;
+    compare(spdk, shared, &legs, blocks, &unstable, is_equal).await?;
     for disk in &shared.disks {
         disk.delete(spdk).await;
     }
@@ -221,21 +258,39 @@ async fn admin(spdk: &Spdk, shared: &Arc<Shared>) {
                 policy,
                 window,
                 bandwidth,
+                patience: seconds,
             } => {
-                let _ = md.set_options(options(policy, window, bandwidth)).await;
+                let seconds = match patience(&shared.plan) {
+                    0 => seconds,
+                    late => late,
+                };
+                let options = options(policy, window, bandwidth, seconds);
+                let _ = md.set_options(options).await;
+            }
+            Deed::Grow(at, more) => {
+                disks[at].grow(BLOCKS + more);
+                total::GROWN.add(1);
             }
             Deed::PauseJobs | Deed::ResumeJobs | Deed::AbortJobs => {
                 for job in jobs(md) {
                     let _ = match deed {
                         Deed::PauseJobs => md.pause(&job),
                         Deed::ResumeJobs => md.resume(&job),
-                        _ => md.abort(&job).await,
+                        _ => {
+                            total::ABORTED.add(1);
+                            if job == Process::Resync {
+                                shared.stays_dirty.store(true, Ordering::Relaxed);
+                            }
+                            md.abort(&job).await
+                        }
                     };
                 }
             }
             Deed::LetGo => disks.iter().for_each(|disk| disk.let_go()),
             Deed::Faults => disks.iter().for_each(|disk| disk.arm()),
             Deed::ResetCounters => {
+                let errors = md.info().counters.read_errors;
+                shared.read_errors.fetch_add(errors, Ordering::Relaxed);
                 count(shared);
                 md.reset_counters();
             }
@@ -252,6 +307,7 @@ async fn admin(spdk: &Spdk, shared: &Arc<Shared>) {
 fn jobs(md: &Raid1) -> Vec<Process> {
     let of = |job: &ProcessInfo| match &job.target {
         Some(base) => Process::Rebuild(base.clone()),
+        None if job.kind == "resync" => Process::Resync,
         None => Process::Scrub,
     };
     md.info().processes.iter().map(of).collect()
@@ -260,14 +316,20 @@ fn jobs(md: &Raid1) -> Vec<Process> {
 /// Waits until the array has nothing more to do, when nothing goes wrong any more.
 async fn settle(shared: &Shared) -> Checked {
     shared.disks.iter().for_each(|disk| disk.disarm());
-    let _ = shared.md.set_options(options(1, 8, 0)).await;
+    let policy = match shared.plan.kind {
+        Kind::Corrupt => PRIMARY,
+        _ => 1,
+    };
+    let options = options(policy, 8, 0, patience(&shared.plan));
+    let _ = shared.md.set_options(options).await;
     for job in jobs(&shared.md) {
         let _ = shared.md.resume(&job);
     }
     for _ in 0..PATIENCE {
         let info = shared.md.info();
-        if info.state == ArrayState::Failed || (info.processes.is_empty() && info.dirty_ranges == 0)
-        {
+        let is_dirty = info.dirty_ranges != 0 && !shared.stays_dirty.load(Ordering::Relaxed);
+        let is_busy = is_dirty || info.repairs != 0 || !info.processes.is_empty();
+        if info.state == ArrayState::Failed || !is_busy {
             break;
         }
         yield_now().await;
@@ -281,13 +343,13 @@ async fn settle(shared: &Shared) -> Checked {
 
 /// All is what it may be, on all legs. Those in sync.
 async fn last_look(
+    spdk: &Spdk,
     shared: &Shared,
     desc: &BdevDesc<ReadWrite, Opened>,
 ) -> Result<Vec<usize>, String> {
     let (md, plan) = (&shared.md, &shared.plan);
-    if plan.last_scrub && md.scrub(true).await.is_ok() {
-        total::SCRUBS.add(1);
-        settle(shared).await?;
+    if let Some(repair) = plan.last_scrub {
+        last_scrub(spdk, shared, repair).await?;
     }
     let legs = shared.in_sync();
     for (at, disk) in shared.plan.disks.iter().enumerate() {
@@ -306,10 +368,11 @@ async fn last_look(
         Err(_) if may_fail() => return Ok(Vec::new()),
         Err(error) => return Err(error.to_string()),
     };
+    let blocks = looked_at(md.num_blocks());
     for _ in 0..=legs.len() {
-        let read = shared.model.begin_read(0, BLOCKS as usize, shared.legs());
-        match ch.read_blocks(Lba(0), Blocks(BLOCKS)).await {
-            Ok(bytes) => read.end(Some(&bytes))?,
+        let read = shared.model.begin_read(0, blocks.0 as usize, shared.legs());
+        match ch.read_blocks(Lba(0), blocks).await {
+            Ok(bytes) => read.end_of(Some(&bytes), Some(shared.legs()))?,
             Err(_) if may_fail() => return Ok(Vec::new()),
             Err(error) => return Err(format!("the last look: {error}")),
         }
@@ -329,24 +392,68 @@ async fn last_look(
     Ok(legs)
 }
 
+/// Those that somebody may have written to.
+fn looked_at(blocks: Blocks) -> Blocks {
+    Blocks(blocks.0.min(BLOCKS + ROOM))
+}
+
+/// A scrub finds exactly what there is to find.
+async fn last_scrub(spdk: &Spdk, shared: &Shared, repair: bool) -> Checked {
+    let (md, disks) = (&shared.md, &shared.disks);
+    let legs = shared.in_sync();
+    if shared.is_over() || legs.iter().any(|&at| disks[at].is_out()) {
+        return Ok(());
+    }
+    let blocks = md.num_blocks();
+    let first = disks[legs[0]].contents(spdk, blocks).await;
+    let mut differing = 0;
+    for &at in &legs[1..] {
+        let bytes = disks[at].contents(spdk, blocks).await;
+        let pairs = first.chunks(SIZE).zip(bytes.chunks(SIZE));
+        differing += pairs.filter(|(one, other)| one != other).count() as u64;
+    }
+    let before = md.info().counters.mismatches;
+    if md.scrub(repair).await.is_err() {
+        return Ok(());
+    }
+    total::SCRUBS.add(1);
+    settle(shared).await?;
+    let found = md.info().counters.mismatches - before;
+    match found == differing || legs != shared.in_sync() {
+        true => Ok(()),
+        false => Err(format!(
+            "{differing} blocks differ, and a scrub has found {found}: {:?}",
+            md.info()
+        )),
+    }
+}
+
 /// Looks at the legs themselves, when the array is gone.
 async fn compare(
     spdk: &Spdk,
     shared: &Shared,
     legs: &[usize],
+    blocks: Blocks,
     unstable: &[bool],
     is_equal: bool,
 ) -> Checked {
     if !is_equal {
         total::DIRTY.add(1);
     }
+    let is_repaired = shared.plan.last_scrub == Some(true);
+    let blocks = looked_at(blocks);
+    let legs_say = |is_equal| Legs {
+        is_equal,
+        since: None,
+    };
     let mut first: Option<(usize, Vec<u8>)> = None;
     for &at in legs.iter().filter(|&&at| !shared.disks[at].is_out()) {
-        let bytes = shared.disks[at].contents(spdk).await;
+        let bytes = shared.disks[at].contents(spdk, blocks).await;
         let read = shared
             .model
-            .begin_read(0, BLOCKS as usize, (!is_equal).then_some(0));
-        if is_equal {
+            .begin_read(0, blocks.0 as usize, legs_say(is_equal));
+        let is_corrupt = shared.plan.kind == Kind::Corrupt && at != 0 && !is_repaired;
+        if is_equal && !is_corrupt {
             read.end(Some(&bytes))
                 .map_err(|why| format!("disk {at} by itself: {why}"))?;
         } else {
@@ -358,7 +465,7 @@ async fn compare(
         };
         let pairs = first.chunks(SIZE).zip(bytes.chunks(SIZE));
         for (block, (one, other)) in pairs.enumerate() {
-            let may_differ = !is_equal || (unstable[block] && !shared.plan.last_scrub);
+            let may_differ = !is_equal || is_corrupt || (unstable[block] && !is_repaired);
             if one != other && !may_differ {
                 return Err(format!(
                     "block {block} of disk {of} holds {:?}, and of disk {at} {:?}",

@@ -13,11 +13,12 @@ use super::model::pattern;
 use super::plan::DiskPlan;
 
 /// What is on a disk that comes new is none of the tags that anybody writes.
-const JUNK: u32 = 0xbad0_0000;
+pub(crate) const JUNK: u32 = 0xbad0_0000;
 
 pub(crate) struct Disk {
     pub(crate) name: String,
     plan: DiskPlan,
+    blocks: AtomicU64,
     faults: Vec<Fault>,
     /// How often somebody did something to it.
     pub(crate) touched: AtomicU64,
@@ -31,6 +32,7 @@ impl Disk {
     pub(crate) fn new(name: String, plan: DiskPlan, faults: Vec<Fault>) -> Arc<Self> {
         Arc::new(Self {
             name,
+            blocks: AtomicU64::new(BLOCKS + plan.more),
             plan,
             faults,
             touched: AtomicU64::new(0),
@@ -46,7 +48,7 @@ impl Disk {
 
     /// Creates it: empty, or with what nobody wrote.
     pub(crate) async fn create(&self, spdk: &Spdk, is_empty: bool) {
-        let blocks = BLOCKS + self.plan.more;
+        let blocks = self.blocks.load(Ordering::Relaxed);
         if self.plan.is_malloc {
             let disk = MallocBdev::builder(&self.name).blocks(blocks);
             disk.create(spdk).await.unwrap();
@@ -66,6 +68,15 @@ impl Disk {
             desc.close().await;
         }
         self.arm();
+    }
+
+    /// It has so many blocks from now on, also when it comes again; not fewer than before.
+    pub(crate) fn grow(&self, blocks: u64) {
+        if let (false, Some(disk)) = (self.is_out(), self.ramdisk()) {
+            if blocks > disk.num_blocks().0 && disk.resize(Blocks(blocks)).is_ok() {
+                self.blocks.store(blocks, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Its faults begin anew.
@@ -127,11 +138,11 @@ impl Disk {
         }
     }
 
-    /// What is on it.
-    pub(crate) async fn contents(&self, spdk: &Spdk) -> Vec<u8> {
+    /// What is on its first blocks.
+    pub(crate) async fn contents(&self, spdk: &Spdk, blocks: Blocks) -> Vec<u8> {
         let desc = BdevDesc::open(spdk, &self.name).read_only().unwrap();
         let ch = desc.channel().unwrap();
-        let buf = ch.read_blocks(Lba(0), Blocks(BLOCKS)).await.unwrap();
+        let buf = ch.read_blocks(Lba(0), blocks).await.unwrap();
         drop(ch);
         desc.close().await;
         buf.to_vec()

@@ -1,19 +1,19 @@
 //! What lanes do: I/O of all types, and what of it may fail.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
-use spdk_raid::raid1::Raid1;
 use spdk_raid::raid1::state::{ArrayState, LegState};
+use spdk_raid::raid1::{BaseInfo, Raid1};
 use spdk_safe::bdev::SharedDesc;
 use spdk_safe::prelude::*;
 use spdk_safe::test::Random;
 
 use super::disks::Disk;
-use super::model::{Model, pattern};
+use super::model::{Legs, Model, Since, pattern};
 use super::plan::{Plan, Step, What};
-use super::{LANES, SIZE, total};
+use super::{BLOCKS, SIZE, total};
 
 pub(crate) type Checked = Result<(), String>;
 
@@ -33,6 +33,14 @@ pub(crate) struct Shared {
     pub(crate) at_work: AtomicU64,
     /// The array is being deleted.
     pub(crate) is_ending: AtomicBool,
+    /// Somebody has ended the job that makes legs equal: they stay as they are.
+    pub(crate) stays_dirty: AtomicBool,
+    /// Where a write failed last.
+    pub(crate) failed: Mutex<Option<(usize, usize)>>,
+    /// Failed reads that the array has forgotten.
+    pub(crate) read_errors: AtomicU64,
+    /// What there was when the legs were equal last.
+    pub(crate) since: Mutex<Option<Since>>,
 }
 
 /// What there was before an I/O.
@@ -128,12 +136,42 @@ impl Shared {
         }
     }
 
-    /// Which legs are in sync, and how often something was done to disks; `None` if the array has no dirty ranges.
-    pub(crate) fn legs(&self) -> Option<u64> {
+    /// As [`ended`](Self::ended), of what was to change blocks.
+    fn changed(
+        &self,
+        what: &str,
+        step: &Step,
+        before: &Before,
+        result: Result<(), IoError>,
+    ) -> Result<bool, String> {
+        let done = self.ended(what, before, result)?;
+        if !done {
+            *self.failed.lock().unwrap() = Some((step.first, step.count));
+        }
+        Ok(done)
+    }
+
+    /// What the array says of its legs now.
+    pub(crate) fn legs(&self) -> Legs {
         let touched = |disk: &Arc<Disk>| disk.touched.load(Ordering::Relaxed);
         let touched: u64 = self.disks.iter().map(touched).sum();
+        let info = self.md.info();
         let mask = self.in_sync().iter().fold(0, |mask, at| mask | 1 << at);
-        (!self.is_equal()).then_some(touched << 8 | mask)
+        let read_errors = self.read_errors.load(Ordering::Relaxed) + info.counters.read_errors;
+        let now = (mask, touched, read_errors);
+        // Not all threads know yet that it has left; and what is repaired may be written from another leg still.
+        let leaves = |base: &BaseInfo| base.uuid.is_some() && !base.is_configured;
+        let is_moving = info.repairs != 0 || info.base_bdevs_list.iter().any(leaves);
+        let mut since = self.since.lock().unwrap();
+        let is_same = *since == Some(now) && !is_moving;
+        let is_equal = info.dirty_ranges == 0;
+        if is_equal {
+            *since = (!is_moving).then_some(now);
+        }
+        Legs {
+            is_equal,
+            since: is_same.then_some(now),
+        }
     }
 
     /// Whether the array says that its legs are equal wherever nobody writes.
@@ -210,7 +248,7 @@ pub(crate) async fn work(
 ) -> Checked {
     let keep = (shared.plan.locks || shared.plan.resets()).then(|| desc.channel());
     let of = |lane| steps.iter().filter(move |step| step.lane == lane);
-    let lanes = (0..LANES).map(|at| lane(&shared, &desc, of(at).cloned().collect()));
+    let lanes = (0..shared.plan.lanes).map(|at| lane(&shared, &desc, of(at).cloned().collect()));
     let checked = join_all(lanes).await.into_iter().collect();
     shared.at_work.fetch_sub(1, Ordering::AcqRel);
     while keep.is_some() && shared.at_work.load(Ordering::Acquire) != 0 {
@@ -241,6 +279,11 @@ async fn lane(shared: &Shared, desc: &SharedDesc<ReadWrite>, steps: Vec<Step>) -
                 let Some(ch) = &ch else {
                     return Ok(());
                 };
+                let end = (step.first + step.count) as u64;
+                if end > BLOCKS && end > desc.num_blocks().0 {
+                    // It has not grown so far.
+                    continue;
+                }
                 let mut random = Random::new(step.seed);
                 run_step(shared, ch, &step, &mut random).await?;
                 trace!("ended: {step:?}");
@@ -253,6 +296,32 @@ async fn lane(shared: &Shared, desc: &SharedDesc<ReadWrite>, steps: Vec<Step>) -
 pub(crate) async fn pause(polls: usize) {
     for _ in 0..polls {
         spdk_exec::yield_now().await;
+    }
+}
+
+async fn read(
+    shared: &Shared,
+    ch: &IoChannel<ReadWrite>,
+    first: usize,
+    count: usize,
+    random: &mut Random,
+) -> Checked {
+    let before = shared.before();
+    let read = shared.model.begin_read(first, count, shared.legs());
+    let buffer = Buffer::of(&pattern(&vec![u32::MAX; count]), ch, random);
+    match buffer.read(ch, Lba(first as u64)).await {
+        Ok(bytes) => {
+            total::IOS.add(1);
+            trace!(
+                "read of {count} from {first} on: {:?}",
+                super::model::tags(&bytes)
+            );
+            read.end_of(Some(&bytes), Some(shared.legs()))
+        }
+        Err(error) => {
+            read.end(None)?;
+            shared.ended("a read", &before, Err(error)).map(|_| ())
+        }
     }
 }
 
@@ -269,18 +338,12 @@ async fn run_step(
     let before = shared.before();
     trace!("tag {tag}: {step:?}");
     match step.what {
-        What::Read => {
-            let read = model.begin_read(first, count, shared.legs());
-            let buffer = Buffer::of(&pattern(&vec![tag; count]), ch, random);
-            match buffer.read(ch, lba).await {
-                Ok(bytes) => {
-                    total::IOS.add(1);
-                    read.end_of(Some(&bytes), shared.legs())?;
-                }
-                Err(error) => {
-                    read.end(None)?;
-                    shared.ended("a read", &before, Err(error))?;
-                }
+        What::Read => read(shared, ch, first, count, random).await?,
+        What::Look(times) => {
+            let failed = *shared.failed.lock().unwrap();
+            let (first, count) = failed.unwrap_or((first, count));
+            for _ in 0..times {
+                read(shared, ch, first, count, random).await?;
             }
         }
         What::Write => {
@@ -289,7 +352,7 @@ async fn run_step(
             };
             let buffer = Buffer::of(&pattern(&vec![tag; count]), ch, random);
             let result = buffer.write(ch, lba).await;
-            write.end(shared.ended("a write", &before, result)?);
+            write.end(shared.changed("a write", step, &before, result)?);
         }
         What::Unmap | What::WriteZeroes => {
             let Some(write) = model.begin_write(first, &vec![0; count]) else {
@@ -299,7 +362,7 @@ async fn run_step(
                 What::Unmap if ch.supports(IoType::Unmap) => ch.unmap(lba, blocks).await,
                 _ => ch.write_zeroes(lba, blocks).await,
             };
-            write.end(shared.ended("an unmap or write zeroes", &before, result)?);
+            write.end(shared.changed("an unmap or write zeroes", step, &before, result)?);
         }
         What::Compare => {
             let tags = model.guess(first, count, random);

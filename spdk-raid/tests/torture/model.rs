@@ -7,8 +7,9 @@
 //! - Writes that were under way at once may have come to the legs in different orders. Until a write has the block for
 //!   itself, and ends well, every read may find another one of them.
 //! - After a write that failed the legs may differ until they were made equal, which the array says by having no dirty
-//!   ranges. Until then a leg that leaves may take what was read with it; but as long as none does, every read finds the
-//!   same.
+//!   ranges. Until then a leg that leaves, or can't be read, may take what was read with it, and while that happens reads
+//!   may find the one as well as the other; but as long as the array is as it was when it was equal last (its [`Legs`]),
+//!   every read finds the same: also when it has been made equal again.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -34,6 +35,18 @@ pub(crate) fn tags(bytes: &[u8]) -> Vec<Option<u32>> {
     bytes.chunks(SIZE).map(tag).collect()
 }
 
+/// What an array says of its legs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Legs {
+    /// It has no dirty ranges.
+    pub(crate) is_equal: bool,
+    /// Which legs there are and what became of them so far, if nothing has since the array was seen to be equal last.
+    pub(crate) since: Option<Since>,
+}
+
+/// The legs in sync, how often something was done to disks, and how many reads legs have failed.
+pub(crate) type Since = (u64, u64, u64);
+
 pub(crate) struct Model {
     blocks: Mutex<Vec<Block>>,
 }
@@ -53,7 +66,7 @@ struct Block {
     /// The legs may differ until the array has no dirty ranges.
     has_failed: bool,
     /// What was read then, after how many writes, and of which legs.
-    pinned: Option<(u32, u64, u64)>,
+    pinned: Option<(u32, u64, Since)>,
     /// While there are any, nobody writes.
     copies: u32,
 }
@@ -93,7 +106,8 @@ impl Block {
 }
 
 impl Model {
-    pub(crate) fn new(blocks: usize) -> Self {
+    /// An array of so many blocks with zeroes, and more that legs bring when they grow: zeroes, too, or what was on them.
+    pub(crate) fn new(blocks: usize, room: usize, junk: impl Fn(usize) -> u32) -> Self {
         let block = Block {
             possible: vec![0],
             begun: Vec::new(),
@@ -105,8 +119,13 @@ impl Model {
             pinned: None,
             copies: 0,
         };
+        let mut all = vec![block; blocks + room];
+        for (at, block) in all.iter_mut().enumerate().skip(blocks) {
+            block.possible.push(junk(at));
+            block.has_failed = true;
+        }
         Self {
-            blocks: Mutex::new(vec![block; blocks]),
+            blocks: Mutex::new(all),
         }
     }
 
@@ -128,16 +147,15 @@ impl Model {
         self.lock().iter().map(|block| block.is_unstable).collect()
     }
 
-    /// `legs`: which are in sync, and `None` if the array has no dirty ranges.
-    pub(crate) fn begin_read(&self, first: usize, count: usize, legs: Option<u64>) -> Reading<'_> {
-        let is_equal = legs.is_none();
-        let begin = |block: &Block| Seen {
-            possible: block.possible.clone(),
-            begun: block.begun.len(),
-            quiet: (block.writers == 0 && !block.is_unstable && (is_equal || !block.has_failed))
-                .then_some(block.writes),
-            pinned: (block.writers == 0 && !block.is_unstable && block.has_failed)
-                .then_some(block.writes),
+    pub(crate) fn begin_read(&self, first: usize, count: usize, legs: Legs) -> Reading<'_> {
+        let begin = |block: &Block| {
+            let is_alone = block.writers == 0 && !block.is_unstable;
+            Seen {
+                possible: block.possible.clone(),
+                begun: block.begun.len(),
+                quiet: (is_alone && (legs.is_equal || !block.has_failed)).then_some(block.writes),
+                alone: is_alone.then_some(block.writes),
+            }
         };
         Reading {
             model: self,
@@ -198,8 +216,8 @@ struct Seen {
     begun: usize,
     /// How many writes there were, if what is read stays.
     quiet: Option<u64>,
-    /// The same, if it stays as long as no leg leaves.
-    pinned: Option<u64>,
+    /// The same, if it stays as long as nothing becomes of the legs.
+    alone: Option<u64>,
 }
 
 /// How an I/O that looks at blocks ended must be said.
@@ -207,7 +225,7 @@ struct Seen {
 pub(crate) struct Reading<'a> {
     model: &'a Model,
     first: usize,
-    legs: Option<u64>,
+    legs: Legs,
     seen: Vec<Seen>,
 }
 
@@ -218,8 +236,9 @@ impl Reading<'_> {
     }
 
     /// `legs`: as they are now.
-    pub(crate) fn end_of(self, bytes: Option<&[u8]>, legs: Option<u64>) -> Result<(), String> {
-        let legs = legs.filter(|_| legs == self.legs);
+    pub(crate) fn end_of(self, bytes: Option<&[u8]>, legs: Option<Legs>) -> Result<(), String> {
+        let since = legs.and_then(|legs| legs.since);
+        let since = since.filter(|_| since == self.legs.since);
         let mut blocks = self.model.lock();
         let mut result = Ok(());
         let Some(bytes) = bytes else {
@@ -230,6 +249,16 @@ impl Reading<'_> {
             let block = &mut blocks[at];
             let mut possible = seen.possible;
             possible.extend(&block.begun[seen.begun..]);
+            let alone = seen.alone.filter(|writes| *writes == block.writes);
+            if let (Some(tag), Some(writes), Some(since)) = (tag, alone, since) {
+                let before = block.pinned.replace((tag, writes, since));
+                if before.is_some_and(|old| (old.1, old.2) == (writes, since) && old.0 != tag) {
+                    result = Err(format!(
+                        "block {at} holds {tag} after it held {before:?}, and nothing has happened"
+                    ));
+                    continue;
+                }
+            }
             match tag {
                 None => result = Err(format!("block {at} holds more than one tag")),
                 Some(tag) if !possible.contains(&tag) => {
@@ -245,15 +274,6 @@ impl Reading<'_> {
                     }
                     block.possible = vec![tag];
                     block.has_failed = false;
-                }
-                Some(tag) if seen.pinned == Some(block.writes) && legs.is_some() => {
-                    let (writes, legs) = (block.writes, legs.unwrap_or_default());
-                    let before = block.pinned.replace((tag, writes, legs));
-                    if before.is_some_and(|old| (old.1, old.2) == (writes, legs) && old.0 != tag) {
-                        result = Err(format!(
-                            "block {at} is dirty, and holds {tag} after it held {before:?}"
-                        ));
-                    }
                 }
                 Some(_) => {}
             }

@@ -6,12 +6,31 @@ use spdk_bdevs::ramdisk::{Action, Fault};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Random;
 
-use super::{BLOCKS, LANES, THREADS};
+use super::{BLOCKS, ROOM, THREADS};
+
+/// What a case is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Whatever happens.
+    Any,
+    /// All legs fail to write zeroes, each of them a bit differently, and somebody looks at what is there then.
+    Storm,
+    /// Legs grow, and the array with them.
+    Grows,
+    /// Legs keep or say something else than they were told, but for the first one, which is read.
+    Corrupt,
+    /// Only the first leg has what counts when the array is created.
+    Unequal,
+    /// Legs do not answer until they are timed out: by SPDK's clock, which takes seconds, and is not in the seed.
+    Late,
+}
 
 /// What one I/O does. Where the array can't, it is a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     Read,
+    /// Reads, as often, where a write failed last, whoever did it.
+    Look(usize),
     Write,
     Unmap,
     WriteZeroes,
@@ -50,6 +69,8 @@ pub(crate) enum Deed {
     Replace(usize, usize),
     /// Pulls it out, as it is.
     Pull(usize),
+    /// It has so many blocks more than all have at first.
+    Grow(usize, u64),
     Scrub {
         repair: bool,
     },
@@ -58,6 +79,8 @@ pub(crate) enum Deed {
         window: u64,
         /// Blocks in a second; 0 is as many as it can.
         bandwidth: u64,
+        /// Legs have so many seconds to answer, which they always do sooner; 0 is for ever.
+        patience: u64,
     },
     /// Has jobs wait, go on, or end.
     PauseJobs,
@@ -90,6 +113,9 @@ pub(crate) struct DiskPlan {
 /// All of a case but its schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    /// How many things a thread does at a time.
+    pub(crate) lanes: usize,
     pub(crate) disks: Vec<DiskPlan>,
     /// A leg that does all that it is asked, sooner or later, and stays: so all that the array is asked must succeed.
     pub(crate) rock: Option<usize>,
@@ -107,118 +133,266 @@ pub(crate) struct Plan {
     /// So then the array stays, and the channels too: they do as well if there are RESETs, since a visit of all channels
     /// in 20.07 (`_call_channel`) takes one that was opened meanwhile for the one before it, which is gone.
     pub(crate) locks: bool,
-    /// The last look is behind a scrub that repairs.
-    pub(crate) last_scrub: bool,
+    /// The last look is behind a scrub; whether that repairs.
+    pub(crate) last_scrub: Option<bool>,
     /// Of which disk.
     pub(crate) faults: Vec<(usize, Fault)>,
     pub(crate) steps: Vec<Step>,
     pub(crate) admin: Vec<Admin>,
+    /// Another array on the same threads.
+    pub(crate) other: Option<Box<Self>>,
 }
 
 /// How many disks there are beside the legs.
 const SPARES: usize = 2;
 
 impl Plan {
-    /// That of `seed`.
-    pub(crate) fn of(seed: u64) -> Self {
+    /// That of `seed`, for threads that do up to `lanes` things at a time.
+    pub(crate) fn of(seed: u64, lanes: usize) -> Self {
         let random = &mut Random::new(!seed);
+        let kind = match random.below(400) {
+            0 => Kind::Late,
+            1..80 => Kind::Storm,
+            80..110 => Kind::Grows,
+            110..140 => Kind::Corrupt,
+            140..180 => Kind::Unequal,
+            _ => Kind::Any,
+        };
+        let mut plan = Self::drawn(random, kind, lanes);
+        if random.one_in(6) && kind != Kind::Late {
+            let kinds = [Kind::Any, Kind::Storm, Kind::Grows, Kind::Unequal];
+            let kind = kinds[random.below(kinds.len())];
+            plan.other = Some(Box::new(Self::drawn(random, kind, lanes)));
+        }
+        plan
+    }
+
+    fn drawn(random: &mut Random, kind: Kind, lanes: usize) -> Self {
         // One in eight without anything that goes wrong.
-        let is_calm = random.one_in(8);
+        let is_calm = random.one_in(8) && !matches!(kind, Kind::Storm | Kind::Late);
         let legs = 2 + random.below(3);
+        let needs_ramdisks = matches!(kind, Kind::Storm | Kind::Grows);
         let disks: Vec<_> = (0..legs + SPARES)
             .map(|at| DiskPlan {
-                is_malloc: random.one_in(4),
+                is_malloc: random.one_in(4) && !needs_ramdisks,
                 is_leg: at < legs,
                 more: if random.one_in(3) { 8 } else { 0 },
             })
             .collect();
-        let rock = (is_calm || !random.one_in(3)).then(|| random.below(legs));
-        let refuses = rock.is_some() && !is_calm && random.one_in(6);
-        let resets = !is_calm && random.one_in(6);
+        let rock = match kind {
+            Kind::Storm => None,
+            Kind::Corrupt | Kind::Unequal => Some(0),
+            _ => (is_calm || !random.one_in(3)).then(|| random.below(legs)),
+        };
+        let refuses = rock.is_some() && !is_calm && kind != Kind::Corrupt && random.one_in(6);
+        let resets = !is_calm && !matches!(kind, Kind::Storm | Kind::Late) && random.one_in(6);
         let locks = rock.is_some() && random.one_in(3);
-        let mut faults = Vec::new();
+        let lanes = if random.one_in(3) {
+            lanes
+        } else {
+            lanes.min(3)
+        };
+        let mut plan = Self {
+            kind,
+            lanes,
+            rock,
+            locks,
+            refuses,
+            missing: random.one_in(4) && kind != Kind::Grows,
+            policy: random.below(3),
+            window: window(random),
+            persist: random.below(40),
+            forgets: if random.one_in(10) && !is_calm { 3 } else { 0 },
+            last_scrub: random.one_in(2).then(|| random.one_in(2)),
+            faults: Vec::new(),
+            steps: Vec::new(),
+            admin: Vec::new(),
+            disks,
+            other: None,
+        };
         if !is_calm {
-            for (at, disk) in disks.iter().enumerate() {
-                for _ in 0..random.below(4) {
-                    let fault = fault(random, rock == Some(at), refuses);
-                    if !disk.is_malloc {
-                        faults.push((at, fault));
+            plan.draw_faults(random);
+        }
+        plan.draw_steps(random, resets);
+        plan.draw_admin(random, is_calm);
+        plan
+    }
+
+    fn draw_faults(&mut self, random: &mut Random) {
+        let ramdisks = self.disks.iter().enumerate();
+        let ramdisks = ramdisks
+            .filter(|(_, disk)| !disk.is_malloc)
+            .map(|(at, _)| at);
+        let ramdisks: Vec<_> = ramdisks.collect();
+        let rock = self.rock;
+        match self.kind {
+            Kind::Storm => {
+                for at in ramdisks {
+                    for io in [IoType::WriteZeroes, IoType::Unmap] {
+                        let action = Action::Short(Blocks(random.below(6) as u64));
+                        self.faults.push((at, Fault::new(action).io(io).always()));
                     }
+                    // What makes them equal again takes its time.
+                    for _ in 0..random.below(4) {
+                        let action = Action::DelayPolls(1 + random.below(200) as u32);
+                        let fault =
+                            Fault::new(action).io([IoType::Read, IoType::Write][random.below(2)]);
+                        let fault = fault
+                            .after(random.below(30) as u64)
+                            .times(1 + random.below(8) as u64);
+                        self.faults.push((at, fault));
+                    }
+                }
+                return;
+            }
+            Kind::Corrupt => {
+                for &at in ramdisks.iter().filter(|&&at| Some(at) != rock) {
+                    for _ in 0..random.below(4) {
+                        let fault = Fault::new(Action::Corrupt)
+                            .io([IoType::Read, IoType::Write][random.below(2)]);
+                        let fault = fault
+                            .after(random.below(60) as u64)
+                            .times(1 + random.below(8) as u64);
+                        self.faults.push((at, fault));
+                    }
+                }
+            }
+            Kind::Late => {
+                let io = [IoType::Read, IoType::Write][random.below(2)];
+                let fault = Fault::new(Action::Hold)
+                    .io(io)
+                    .after(random.below(20) as u64);
+                let others = ramdisks.iter().filter(|&&at| Some(at) != rock);
+                let held: Vec<_> = others.take(1 + random.below(2)).collect();
+                for &at in held {
+                    self.faults
+                        .push((at, fault.clone().times(1 + random.below(3) as u64)));
+                }
+            }
+            _ => {}
+        }
+        for &at in &ramdisks {
+            for _ in 0..random.below(4) {
+                let fault = fault(random, rock == Some(at), self.refuses);
+                let is_hold = format!("{fault:?}").contains("Hold");
+                if self.kind != Kind::Late || !is_hold {
+                    self.faults.push((at, fault));
                 }
             }
         }
         // Writes that all legs fail, each of them a bit differently, and again while that is made good.
         if rock.is_none() && random.one_in(2) {
             let (after, times) = (random.below(40) as u64, 1 + random.below(6) as u64);
-            for at in (0..disks.len()).filter(|&at| !disks[at].is_malloc) {
+            for &at in &ramdisks {
                 let action = Action::Short(Blocks(random.below(4) as u64));
                 let fault = Fault::new(action).io(IoType::Write);
-                faults.push((at, fault.after(after).times(times)));
+                self.faults.push((at, fault.after(after).times(times)));
             }
         }
-        let lanes = (0..THREADS).flat_map(|thread| (0..LANES).map(move |lane| (thread, lane)));
-        let ops = 4 + random.below(24);
+    }
+
+    fn draw_steps(&mut self, random: &mut Random, resets: bool) {
+        let lanes = self.lanes;
+        let places = (0..THREADS).flat_map(|thread| (0..lanes).map(move |lane| (thread, lane)));
+        let ops = (4 + random.below(24)) * 4 / (lanes + 1);
+        let all = BLOCKS as usize
+            + if self.kind == Kind::Grows {
+                ROOM as usize
+            } else {
+                0
+            };
         // Small regions make for overlaps.
-        let region = [8, 16, BLOCKS as usize][random.below(3)];
+        let region = match self.kind {
+            Kind::Grows => all,
+            _ => [8, 16, BLOCKS as usize][random.below(3)],
+        };
         // Some ranges come again and again, exactly.
         let often = [0, 1].map(|_| (random.below(region), 1 + random.below(6)));
-        let steps = lanes
-            .flat_map(|lane| vec![lane; ops])
-            .map(|(thread, lane)| {
-                let (first, count) = match random.one_in(3) {
-                    true => often[random.below(2)],
-                    false => (random.below(region), 1 + random.below(6)),
-                };
-                let count = count.min(BLOCKS as usize - first);
-                Step {
-                    thread,
-                    lane,
-                    what: what(random, count, resets, locks),
-                    first,
-                    count,
-                    seed: random.next(),
+        for (thread, lane) in places.flat_map(|place| vec![place; ops]) {
+            let (first, count) = match random.one_in(3) {
+                true => often[random.below(2)],
+                false => (random.below(region), 1 + random.below(6)),
+            };
+            let mut step = Step {
+                thread,
+                lane,
+                what: What::Flush,
+                first,
+                count: count.min(all - first),
+                seed: 0,
+            };
+            step.what = match self.kind {
+                Kind::Storm => {
+                    // Each lane in a part of its own.
+                    let part = BLOCKS as usize / (THREADS * lanes);
+                    let from = random.below(part);
+                    step.first = (thread * lanes + lane) * part + from;
+                    step.count = 1 + random.below(part - from);
+                    storm(random)
                 }
-            })
-            .collect();
-        let admin = match random.below(8) {
-            0 => Vec::new(),
-            _ => (0..1 + random.below(8))
-                .map(|_| Admin {
-                    pause: below_one_of(random, [30, 300, 1500]),
-                    deed: deed(random, legs, rock, is_calm, locks),
-                })
-                .collect(),
+                // A copy does not know where the array ends.
+                Kind::Grows => match what(random, step.count, resets, self.locks) {
+                    What::Copy(_) => What::Write,
+                    what => what,
+                },
+                _ => what(random, step.count, resets, self.locks),
+            };
+            step.seed = random.next();
+            self.steps.push(step);
+        }
+    }
+
+    fn draw_admin(&mut self, random: &mut Random, is_calm: bool) {
+        let legs = self.disks.len() - SPARES;
+        let count = match self.kind {
+            Kind::Storm if random.one_in(2) => 0,
+            _ if random.one_in(8) => 0,
+            _ => 1 + random.below(8),
         };
-        Self {
-            rock,
-            locks,
-            refuses,
-            missing: random.one_in(4),
-            policy: random.below(3),
-            window: window(random),
-            persist: random.below(40),
-            forgets: if random.one_in(10) && !is_calm { 3 } else { 0 },
-            last_scrub: random.one_in(3),
-            disks,
-            faults,
-            steps,
-            admin,
+        for _ in 0..count {
+            let mut deed = deed(random, legs, self.rock, is_calm, self.locks);
+            if let (Kind::Corrupt, Deed::Options { policy, .. }) = (self.kind, &mut deed) {
+                *policy = PRIMARY;
+            }
+            let pause = below_one_of(random, [30, 300, 1500]);
+            self.admin.push(Admin { pause, deed });
+        }
+        match self.kind {
+            Kind::Grows => {
+                let more = 1 + random.below(ROOM as usize) as u64;
+                for at in 0..legs + SPARES {
+                    let more = if random.one_in(4) { ROOM } else { more };
+                    let pause = below_one_of(random, [30, 100, 300]);
+                    let place = random.below(self.admin.len() + 1);
+                    let deed = Deed::Grow(at, more);
+                    self.admin.insert(place, Admin { pause, deed });
+                }
+            }
+            Kind::Corrupt => self.policy = PRIMARY,
+            Kind::Late => self.admin.retain(|admin| admin.deed != Deed::LetGo),
+            _ => {}
         }
     }
 
     /// How many things are in it.
     pub(crate) fn len(&self) -> usize {
-        self.faults.len() + self.steps.len() + self.admin.len()
+        let other = self.other.as_ref().map_or(0, |other| other.len());
+        self.faults.len() + self.steps.len() + self.admin.len() + other
     }
 
     /// With those things alone whose numbers `kept` has.
     pub(crate) fn only(&self, kept: &[usize]) -> Self {
-        let mut at = 0..;
+        self.only_of(kept, &mut (0..))
+    }
+
+    fn only_of(&self, kept: &[usize], at: &mut std::ops::RangeFrom<usize>) -> Self {
         let mut is_kept = || at.next().is_some_and(|at| kept.contains(&at));
         let mut plan = self.clone();
         plan.faults.retain(|_| is_kept());
         plan.steps.retain(|_| is_kept());
         plan.admin.retain(|_| is_kept());
+        let other = self.other.as_ref();
+        plan.other = other.map(|other| Box::new(other.only_of(kept, at)));
         plan
     }
 
@@ -242,11 +416,19 @@ impl Plan {
 /// Whether nothing fails by it.
 fn is_harmless(fault: &Fault) -> bool {
     let said = format!("{fault:?}");
-    said.contains("DelayPolls") || said.contains("NoMemory")
+    ["DelayPolls", "NoMemory", "Corrupt"]
+        .iter()
+        .any(|name| said.contains(name))
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lanes = self.lanes;
+        writeln!(
+            f,
+            "  an array of the kind {:?}, {lanes} lanes on each thread",
+            self.kind
+        )?;
         for (at, disk) in self.disks.iter().enumerate() {
             let kind = if disk.is_malloc { "malloc" } else { "ramdisk" };
             let part = match (self.rock == Some(at), disk.is_leg) {
@@ -258,7 +440,7 @@ impl fmt::Display for Plan {
         }
         writeln!(
             f,
-            "  missing {}, policy {}, window {}, persistence in {} polls, 1 of {} fails, refusals {}, last scrub {}",
+            "  missing {}, policy {}, window {}, persistence in {} polls, 1 of {} fails, refusals {}, last scrub {:?}",
             self.missing,
             self.policy,
             self.window,
@@ -287,6 +469,9 @@ impl fmt::Display for Plan {
         for Admin { pause, deed } in &self.admin {
             writeln!(f, "  after {pause} polls: {deed:?}")?;
         }
+        if let Some(other) = &self.other {
+            write!(f, "{other}")?;
+        }
         Ok(())
     }
 }
@@ -295,6 +480,21 @@ impl fmt::Display for Plan {
 fn below_one_of(random: &mut Random, ends: [usize; 3]) -> usize {
     let end = ends[random.below(3)];
     random.below(end)
+}
+
+/// The number of the policy that reads the first leg.
+pub(crate) const PRIMARY: usize = 2;
+
+fn storm(random: &mut Random) -> What {
+    match random.below(20) {
+        0..8 => What::Look(1 + random.below(3)),
+        8..11 => What::WriteZeroes,
+        11..13 => What::Unmap,
+        13..16 => What::Write,
+        16 | 17 => What::Pause(random.below(30)),
+        18 => What::Reopen,
+        _ => What::Read,
+    }
 }
 
 fn window(random: &mut Random) -> u64 {
@@ -339,8 +539,9 @@ fn deed(random: &mut Random, legs: usize, rock: Option<usize>, is_calm: bool, lo
             policy: random.below(3),
             window: window(random),
             bandwidth: [0, 0, 100, 5000][random.below(4)],
+            patience: [0, 30, 600][random.below(3)],
         },
-        17 if !locks && random.one_in(3) => Deed::Delete,
+        17 if !locks && random.one_in(2) => Deed::Delete,
         18 if !is_calm => Deed::Faults,
         19 => Deed::LetGo,
         _ => Deed::ResetCounters,

@@ -30,6 +30,8 @@ totals! {
     FAULTS: "faulted legs",
     PULLED: "pulled out",
     ADDED: "rebuilds begun",
+    GROWN: "times that a disk grew",
+    ABORTED: "jobs ended",
     REBUILT: "done at the end",
     SCRUBS: "scrubs",
     MISMATCHES: "blocks that differed",
