@@ -54,10 +54,6 @@ const SIZE: usize = 512;
 const THREADS: usize = 3;
 /// Blocks that arrays may get when they grow.
 const ROOM: u64 = 16;
-/// What one thread does at a time, at most; where memory is short less than it takes to wait for ever, as writes that were
-/// parked still may (S10 of the safety model).
-const LANES: usize = 8;
-const LANES_OF_TINY: usize = 3;
 
 /// Enough buffers for what two arrays' threads keep.
 const POOLS: Pools = Pools {
@@ -66,13 +62,30 @@ const POOLS: Pools = Pools {
     ..Pools::small()
 };
 
-static SPDK: SeededHarness = SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(POOLS);
-/// I/Os wait for memory.
-static TINY: SeededHarness = SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(Pools {
-    bdev_ios: 47,
-    bdev_io_cache: 4,
-    ..POOLS
-});
+/// SPDK for cases, and what they have to know of it.
+struct World {
+    harness: SeededHarness,
+    /// How many things a thread does at a time, at most.
+    lanes: usize,
+    /// I/Os, and threads that want a channel, wait for memory.
+    is_short: bool,
+}
+
+static SPDK: World = World {
+    harness: SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(POOLS),
+    lanes: 8,
+    is_short: false,
+};
+static TINY: World = World {
+    harness: SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(Pools {
+        bdev_ios: 47,
+        bdev_io_cache: 4,
+        ..POOLS
+    }),
+    // Fewer than it takes to wait for ever, as writes that were parked still may (S10 of the safety model).
+    lanes: 3,
+    is_short: true,
+};
 
 const CHILD: &str = "TORTURE_CHILD";
 const SEED: &str = "SPDK_TEST_SEED";
@@ -92,7 +105,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs cases one after the other, in this process.
-fn cases(harness: &SeededHarness, lanes: usize, seconds: u64, most: u64) {
+fn cases(world: &'static World, seconds: u64, most: u64) {
     let keep = std::env::var(KEEP).ok().map(|said| {
         let numbers = said.split(',').filter(|said| !said.is_empty());
         numbers.map(|n| n.parse().unwrap()).collect::<Vec<usize>>()
@@ -110,13 +123,13 @@ fn cases(harness: &SeededHarness, lanes: usize, seconds: u64, most: u64) {
         if began.elapsed() > end {
             break;
         }
-        let mut plan = Plan::of(seed, lanes);
+        let mut plan = Plan::of(seed, world);
         if let Some(keep) = &keep {
             plan = plan.only(keep);
         }
         // The last one that was begun, if this process does not come back.
         eprintln!("torture: seed {seed}");
-        harness.run([seed], THREADS - 1, async move |case| {
+        world.harness.run([seed], THREADS - 1, async move |case| {
             if let Err(why) = case::run(case, plan.clone()).await {
                 panic!("{why}");
             }
@@ -139,9 +152,9 @@ fn cases(harness: &SeededHarness, lanes: usize, seconds: u64, most: u64) {
 }
 
 /// Runs `test` in a process of its own: it has one SPDK. What fails there is made smaller.
-fn in_process(name: &str, harness: &'static SeededHarness, lanes: usize) {
+fn in_process(name: &str, world: &'static World) {
     if std::env::var(CHILD).as_deref() == Ok(name) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cases(harness, lanes, 10, SHORT))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cases(world, 10, SHORT))) {
             let text = panic.downcast_ref::<String>().map_or("", String::as_str);
             println!("torture: fails: {text}");
             // What is stuck would keep the process, too.
@@ -161,7 +174,7 @@ fn in_process(name: &str, harness: &'static SeededHarness, lanes: usize) {
         .next()
         .and_then(|at| at.split_whitespace().next());
     match seed.and_then(|seed| seed.parse().ok()) {
-        Some(seed) if said.contains("torture: seed ") => make_smaller(name, seed, lanes, said),
+        Some(seed) if said.contains("torture: seed ") => make_smaller(name, seed, world, said),
         _ => panic!("it failed before it began:\n{said}"),
     }
 }
@@ -224,8 +237,8 @@ fn child(name: &str, seed: Option<u64>, keep: Option<&[usize]>) -> (bool, String
 }
 
 /// Finds a part of the plan that is enough to fail, a process for each try.
-fn make_smaller(name: &str, seed: u64, lanes: usize, mut said: String) -> ! {
-    let plan = Plan::of(seed, lanes);
+fn make_smaller(name: &str, seed: u64, world: &World, mut said: String) -> ! {
+    let plan = Plan::of(seed, world);
     let mut keep: Vec<usize> = match std::env::var(KEEP) {
         Ok(_) => panic!("{said}"),
         Err(_) => (0..plan.len()).collect(),
@@ -272,11 +285,11 @@ fn make_smaller(name: &str, seed: u64, lanes: usize, mut said: String) -> ! {
 #[test]
 fn whatever_happens_acknowledged_data_is_what_is_read() {
     let name = "whatever_happens_acknowledged_data_is_what_is_read";
-    in_process(name, &SPDK, LANES);
+    in_process(name, &SPDK);
 }
 
 #[test]
 fn whatever_happens_nothing_hangs_where_memory_is_short() {
     let name = "whatever_happens_nothing_hangs_where_memory_is_short";
-    in_process(name, &TINY, LANES_OF_TINY);
+    in_process(name, &TINY);
 }

@@ -145,6 +145,7 @@ async fn run_array(case: &Case, prefix: &str, plan: Plan) -> Checked {
         at_work: AtomicU64::new(super::THREADS as u64),
         is_ending: AtomicBool::new(false),
         stays_dirty: AtomicBool::new(false),
+        is_repaired: AtomicBool::new(false),
         failed: Mutex::new(None),
         read_errors: AtomicU64::new(0),
         since: Mutex::new(None),
@@ -418,6 +419,7 @@ async fn last_scrub(spdk: &Spdk, shared: &Shared, repair: bool) -> Checked {
     }
     total::SCRUBS.add(1);
     settle(shared).await?;
+    shared.is_repaired.store(repair, Ordering::Relaxed);
     let found = md.info().counters.mismatches - before;
     match found == differing || legs != shared.in_sync() {
         true => Ok(()),
@@ -440,7 +442,7 @@ async fn compare(
     if !is_equal {
         total::DIRTY.add(1);
     }
-    let is_repaired = shared.plan.last_scrub == Some(true);
+    let is_repaired = shared.is_repaired.load(Ordering::Relaxed);
     let blocks = looked_at(blocks);
     let legs_say = |is_equal| Legs {
         is_equal,

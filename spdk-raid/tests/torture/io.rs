@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) is_ending: AtomicBool,
     /// Somebody has ended the job that makes legs equal: they stay as they are.
     pub(crate) stays_dirty: AtomicBool,
+    /// A scrub has made them equal in the end.
+    pub(crate) is_repaired: AtomicBool,
     /// Where a write failed last.
     pub(crate) failed: Mutex<Option<(usize, usize)>>,
     /// Failed reads that the array has forgotten.
@@ -246,7 +248,11 @@ pub(crate) async fn work(
     desc: SharedDesc<ReadWrite>,
     steps: Vec<Step>,
 ) -> Checked {
-    let keep = (shared.plan.locks || shared.plan.resets()).then(|| desc.channel());
+    let mut keep = None;
+    while keep.is_none() && (shared.plan.locks || shared.plan.resets()) && !shared.is_over() {
+        keep = desc.channel().ok();
+        pause(usize::from(keep.is_none())).await;
+    }
     let of = |lane| steps.iter().filter(move |step| step.lane == lane);
     let lanes = (0..shared.plan.lanes).map(|at| lane(&shared, &desc, of(at).cloned().collect()));
     let checked = join_all(lanes).await.into_iter().collect();
@@ -259,10 +265,15 @@ pub(crate) async fn work(
 
 /// One I/O after the other.
 async fn lane(shared: &Shared, desc: &SharedDesc<ReadWrite>, steps: Vec<Step>) -> Checked {
-    let open = || match desc.channel() {
-        Ok(ch) => Ok(Some(ch)),
-        Err(_) if shared.is_over() => Ok(None),
-        Err(error) => Err(format!("there is no channel: {error}")),
+    let open = async || {
+        loop {
+            match desc.channel() {
+                Ok(ch) => return Ok(Some(ch)),
+                Err(_) if shared.is_over() => return Ok(None),
+                Err(_) if shared.plan.is_short => pause(10).await,
+                Err(error) => return Err(format!("there is no channel: {error}")),
+            }
+        }
     };
     let mut ch = None;
     for step in steps {
@@ -274,7 +285,7 @@ async fn lane(shared: &Shared, desc: &SharedDesc<ReadWrite>, steps: Vec<Step>) -
             }
             _ => {
                 if ch.is_none() {
-                    ch = open()?;
+                    ch = open().await?;
                 }
                 let Some(ch) = &ch else {
                     return Ok(());

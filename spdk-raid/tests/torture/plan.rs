@@ -6,7 +6,7 @@ use spdk_bdevs::ramdisk::{Action, Fault};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Random;
 
-use super::{BLOCKS, ROOM, THREADS};
+use super::{BLOCKS, ROOM, THREADS, World};
 
 /// What a case is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,8 @@ pub(crate) struct Plan {
     pub(crate) kind: Kind,
     /// How many things a thread does at a time.
     pub(crate) lanes: usize,
+    /// There may be too little memory for a channel.
+    pub(crate) is_short: bool,
     pub(crate) disks: Vec<DiskPlan>,
     /// A leg that does all that it is asked, sooner or later, and stays: so all that the array is asked must succeed.
     pub(crate) rock: Option<usize>,
@@ -147,8 +149,8 @@ pub(crate) struct Plan {
 const SPARES: usize = 2;
 
 impl Plan {
-    /// That of `seed`, for threads that do up to `lanes` things at a time.
-    pub(crate) fn of(seed: u64, lanes: usize) -> Self {
+    /// That of `seed`.
+    pub(crate) fn of(seed: u64, world: &World) -> Self {
         let random = &mut Random::new(!seed);
         let kind = match random.below(400) {
             0 => Kind::Late,
@@ -158,16 +160,16 @@ impl Plan {
             140..180 => Kind::Unequal,
             _ => Kind::Any,
         };
-        let mut plan = Self::drawn(random, kind, lanes);
+        let mut plan = Self::drawn(random, kind, world);
         if random.one_in(6) && kind != Kind::Late {
             let kinds = [Kind::Any, Kind::Storm, Kind::Grows, Kind::Unequal];
             let kind = kinds[random.below(kinds.len())];
-            plan.other = Some(Box::new(Self::drawn(random, kind, lanes)));
+            plan.other = Some(Box::new(Self::drawn(random, kind, world)));
         }
         plan
     }
 
-    fn drawn(random: &mut Random, kind: Kind, lanes: usize) -> Self {
+    fn drawn(random: &mut Random, kind: Kind, world: &World) -> Self {
         // One in eight without anything that goes wrong.
         let is_calm = random.one_in(8) && !matches!(kind, Kind::Storm | Kind::Late);
         let legs = 2 + random.below(3);
@@ -187,14 +189,14 @@ impl Plan {
         let refuses = rock.is_some() && !is_calm && kind != Kind::Corrupt && random.one_in(6);
         let resets = !is_calm && !matches!(kind, Kind::Storm | Kind::Late) && random.one_in(6);
         let locks = rock.is_some() && random.one_in(3);
-        let lanes = if random.one_in(3) {
-            lanes
-        } else {
-            lanes.min(3)
+        let lanes = match random.one_in(3) {
+            true => world.lanes,
+            false => world.lanes.min(3),
         };
         let mut plan = Self {
             kind,
             lanes,
+            is_short: world.is_short,
             rock,
             locks,
             refuses,
