@@ -88,37 +88,29 @@ pub(super) fn submit(lane: &Lane, request: Request) {
         Request::Read(read) => read_from(view, read),
         Request::Write(write) => {
             let (lba, blocks) = (write.lba(), write.blocks());
-            if !view.is_plain && is_locked(&view, lba, blocks) {
-                return lane.park(Request::Write(write));
+            match view.is_plain {
+                true => write_to_all(view, write),
+                false if is_locked(&view, lba, blocks) => lane.park(Request::Write(write)),
+                false => fan_out(view, write, WriteTo),
             }
-            fan_out(&view, write, &WriteTo { lba, blocks });
         }
-        other => submit_rare(lane, &view, other),
+        other => submit_rare(lane, view, other),
     }
 }
 
 #[cold]
-fn submit_rare(lane: &Lane, view: &Rc<View>, request: Request) {
+fn submit_rare(lane: &Lane, view: Rc<View>, request: Request) {
     match request {
         Request::Unmap(range) | Request::WriteZeroes(range)
-            if is_locked(view, range.lba(), range.blocks()) =>
+            if is_locked(&view, range.lba(), range.blocks()) =>
         {
             // What it was does not get lost: it says so itself.
             lane.park(range.into());
         }
-        Request::Unmap(range) => {
-            let (lba, blocks) = (range.lba(), range.blocks());
-            fan_out(view, range, &UnmapOf { lba, blocks });
-        }
-        Request::WriteZeroes(range) => {
-            let (lba, blocks) = (range.lba(), range.blocks());
-            fan_out(view, range, &ZeroesTo { lba, blocks });
-        }
-        Request::Flush(range) => {
-            let (lba, blocks) = (range.lba(), range.blocks());
-            fan_out(view, range, &FlushOf { lba, blocks });
-        }
-        Request::Reset(reset) => settle::reset(Rc::clone(view), reset),
+        Request::Unmap(range) => fan_out(view, range, UnmapOf),
+        Request::WriteZeroes(range) => fan_out(view, range, ZeroesTo),
+        Request::Flush(range) => fan_out(view, range, FlushOf),
+        Request::Reset(reset) => settle::reset(view, reset),
         other => other.complete(RequestStatus::Failed),
     }
 }
@@ -174,61 +166,104 @@ pub(super) fn read_leg(view: Rc<View>, read: ReadRequest, at: usize, tried: sett
     });
 }
 
-/// Waits for the legs.
+/// Waits for the legs. It lies in the request's context: small.
 pub(super) struct Legs<W> {
     pub(super) view: Rc<View>,
     what: W,
-    answers: Cell<Answers>,
+    /// Once something was wrong.
+    bad: Cell<Option<Box<Bad>>>,
+}
+
+/// What was wrong with a request's legs.
+struct Bad {
+    /// Legs that failed by their own fault, or were not reached.
+    faults: u32,
+    /// Legs that failed by the request's.
+    refusals: u32,
     /// Why the first one of each kind failed.
-    reason: Cell<FaultReason>,
-    status: Cell<RequestStatus>,
+    reason: FaultReason,
+    status: RequestStatus,
+}
+
+impl Default for Bad {
+    fn default() -> Self {
+        Self {
+            faults: 0,
+            refusals: 0,
+            reason: FaultReason::NoChannel,
+            status: RequestStatus::Failed,
+        }
+    }
 }
 
 /// What is sent to each leg.
-pub(super) trait ToLegs<R: Parent>: Clone + 'static {
-    /// The range, if it is one that is changed.
-    fn changes(&self) -> Option<Extent>;
+pub(super) trait ToLegs<R>: Sized + 'static {
+    /// It changes its range.
+    const CHANGES: bool = true;
+
     /// The range of what is sent.
-    fn range(&self) -> (Lba, Blocks);
-    /// Sends it for the first `blocks` blocks to the leg at `tag`.
-    fn send(&self, ios: &ChildIos<R, Legs<Self>>, leg: &Here, lba: Lba, blocks: Blocks, tag: u8);
+    fn range(request: &R) -> (Lba, Blocks);
+
+    /// Sends it for the first `blocks` blocks to the leg at `tag`; `is_all`: those are all.
+    fn send(
+        ios: &ChildIos<R, Legs<Self>>,
+        leg: &Here,
+        lba: Lba,
+        blocks: Blocks,
+        is_all: bool,
+        tag: u8,
+    ) where
+        R: Parent,
+        Legs<Self>: Children<R>;
+
     /// All legs have done it.
     #[inline]
-    fn done(self, _view: Rc<View>, request: R) {
+    fn done(self, _view: Rc<View>, request: R)
+    where
+        R: Parent,
+    {
         request.complete(RequestStatus::Success);
     }
+
+    /// What is changed.
+    fn changes(request: &R) -> Option<Extent> {
+        let (lba, blocks) = Self::range(request);
+        Extent::new(lba, blocks).ok().filter(|_| Self::CHANGES)
+    }
+}
+
+/// Sends a write to all legs, of which each is in sync and reached.
+#[inline]
+fn write_to_all(view: Rc<View>, write: WriteRequest) {
+    let lba = write.lba();
+    let ios = write.children(Legs::new(view, WriteTo));
+    // It stays where it is until all have ended, and a write that is not submitted yet has not.
+    let view = Rc::clone(&ios.state().view);
+    let legs = view.legs.iter().enumerate();
+    ios.write_to_each(legs.filter_map(|(at, leg)| {
+        let here = leg.here.as_ref()?;
+        Some((&here.channel, on(leg, lba), at as u8))
+    }));
 }
 
 /// Sends a request to all legs.
 #[inline]
-pub(super) fn fan_out<R: Parent, W: ToLegs<R>>(view: &Rc<View>, request: R, what: &W)
+pub(super) fn fan_out<R: Parent, W: ToLegs<R>>(view: Rc<View>, request: R, what: W)
 where
     Legs<W>: Children<R>,
 {
-    let (lba, blocks) = what.range();
-    let ios = request.children(Legs::new(view, what.clone()));
-    let mut answers = Answers::default();
-    for (at, leg) in view.legs.iter().enumerate() {
-        let bit = 1 << at;
-        let Some(below) = leg.part_of(lba, blocks, what.changes().is_some()) else {
+    let (lba, blocks) = W::range(&request);
+    let ios = request.children(Legs::new(view, what));
+    let legs = ios.state();
+    for (at, leg) in legs.view.legs.iter().enumerate() {
+        let Some(below) = leg.part_of(lba, blocks, W::CHANGES) else {
             continue;
         };
-        match leg.counts() {
-            true => answers.in_sync |= bit,
-            false => answers.filling |= bit,
-        }
         match &leg.here {
-            Some(here) => what.send(&ios, here, on(leg, lba), below, at as u8),
-            None => answers.faults |= bit,
+            Some(here) => W::send(&ios, here, on(leg, lba), below, below == blocks, at as u8),
+            None => legs.is_not_reached(at),
         }
     }
-    // Some may have answered already.
-    let sooner = ios.state().answers.get();
-    ios.state().answers.set(Answers {
-        faults: answers.faults | sooner.faults,
-        refusals: sooner.refusals,
-        ..answers
-    });
     ios.submit();
 }
 
@@ -242,30 +277,17 @@ impl<R: Parent, W: ToLegs<R>> Children<R> for Legs<W> {
 
     #[inline]
     fn all_ended(self, request: R) {
-        let outcome = match self.answers.get() {
-            Answers { in_sync: 0, .. } => Outcome::Diverged { faults: 0 },
-            Answers {
-                faults: 0,
-                refusals: 0,
-                ..
-            } => return self.what.done(self.view, request),
-            answers => answers.outcome(),
-        };
-        settle::settle(
-            self.view,
-            request,
-            outcome,
-            self.reason.get(),
-            self.status.get(),
-            self.what.changes(),
-        );
+        match self.bad.take() {
+            None if self.view.is_plain => self.what.done(self.view, request),
+            bad => self.settle(request, bad.map(|bad| *bad).unwrap_or_default()),
+        }
     }
 }
 
 impl Entry {
     /// Whether it is a leg that has all data, and keeps it.
     #[inline]
-    pub(super) fn counts(&self) -> bool {
+    fn counts(&self) -> bool {
         // One that leaves counts no more, but somebody may still read from it what we are about to acknowledge.
         self.front == ALL && !self.leaves
     }
@@ -285,70 +307,91 @@ impl Entry {
 
 impl<W> Legs<W> {
     #[inline]
-    pub(super) fn new(view: &Rc<View>, what: W) -> Self {
+    pub(super) fn new(view: Rc<View>, what: W) -> Self {
         Self {
-            view: Rc::clone(view),
+            view,
             what,
-            answers: Cell::new(Answers::default()),
-            reason: Cell::new(FaultReason::NoChannel),
-            status: Cell::new(RequestStatus::Failed),
+            bad: Cell::new(None),
         }
     }
 
-    /// The leg at `at` is asked.
-    pub(super) fn is_asked(&self, at: usize) {
-        let mut answers = self.answers.get();
-        match self.view.legs[at].counts() {
-            true => answers.in_sync |= 1 << at,
-            false => answers.filling |= 1 << at,
-        }
-        self.answers.set(answers);
+    /// Something is wrong with a leg.
+    #[cold]
+    fn note(&self, what: impl FnOnce(&mut Bad)) {
+        let mut bad = self.bad.take().unwrap_or_default();
+        what(&mut bad);
+        self.bad.set(Some(bad));
     }
 
     /// There is no way to the leg at `at`.
+    #[cold]
     pub(super) fn is_not_reached(&self, at: usize) {
-        let mut answers = self.answers.get();
-        answers.faults |= 1 << at;
-        self.answers.set(answers);
+        self.note(|bad| bad.faults |= 1 << at);
     }
 
     #[cold]
     pub(super) fn failed(&self, tag: u8, error: &IoError) {
-        let mut answers = self.answers.get();
         let bit = 1 << tag;
-        match verdict::of(error, self.view.is_reset()) {
+        let verdict = verdict::of(error, self.view.is_reset());
+        self.note(|bad| match verdict {
             Verdict::Leg(reason) => {
-                answers.faults |= bit;
-                self.reason.set(reason);
+                bad.faults |= bit;
+                bad.reason = reason;
                 // What the request itself is to blame for says more.
-                if answers.refusals == 0 {
-                    self.status.set(error.clone().into());
+                if bad.refusals == 0 {
+                    bad.status = error.clone().into();
                 }
             }
             Verdict::Request => {
-                answers.refusals |= bit;
-                self.status.set(error.clone().into());
+                bad.refusals |= bit;
+                bad.status = error.clone().into();
+            }
+        });
+    }
+
+    /// All have ended, and not all of them well, or not all legs are whole.
+    #[cold]
+    fn settle<R: Parent>(self, request: R, bad: Bad)
+    where
+        W: ToLegs<R>,
+    {
+        let Bad {
+            faults,
+            refusals,
+            reason,
+            status,
+        } = bad;
+        let (lba, blocks) = W::range(&request);
+        let mut answers = Answers {
+            faults,
+            refusals,
+            ..Answers::default()
+        };
+        // Those that were asked: a view does not change.
+        for (at, leg) in self.view.legs.iter().enumerate() {
+            match leg.part_of(lba, blocks, W::CHANGES) {
+                Some(_) if leg.counts() => answers.in_sync |= 1 << at,
+                Some(_) => answers.filling |= 1 << at,
+                None => {}
             }
         }
-        self.answers.set(answers);
+        let outcome = match answers {
+            Answers { in_sync: 0, .. } => Outcome::Diverged { faults: 0 },
+            Answers {
+                faults: 0,
+                refusals: 0,
+                ..
+            } => return self.what.done(self.view, request),
+            answers => answers.outcome(),
+        };
+        let changes = W::changes(&request);
+        settle::settle(self.view, request, outcome, reason, status, changes);
     }
 }
 
-macro_rules! range {
-    ($name:ident, $doc:literal) => {
-        #[doc = $doc]
-        #[derive(Clone, Copy)]
-        pub(super) struct $name {
-            pub(super) lba: Lba,
-            pub(super) blocks: Blocks,
-        }
-    };
-}
-
 /// A RESET.
-#[derive(Clone)]
 pub(super) struct ResetOf {
-    _counted: Rc<Resetting>,
+    _counted: Resetting,
 }
 
 /// Counts a RESET as long as it is under way.
@@ -358,7 +401,7 @@ impl ResetOf {
     pub(super) fn begin(array: &Arc<Array>) -> Self {
         array.resets.begin();
         Self {
-            _counted: Rc::new(Resetting(Arc::clone(array))),
+            _counted: Resetting(Arc::clone(array)),
         }
     }
 }
@@ -372,32 +415,31 @@ impl Drop for Resetting {
     }
 }
 
-range!(WriteTo, "A write.");
-range!(UnmapOf, "An unmap.");
-range!(ZeroesTo, "Zeroes.");
-range!(FlushOf, "A flush: nothing is changed.");
+/// A write.
+pub(super) struct WriteTo;
+/// An unmap.
+pub(super) struct UnmapOf;
+/// Zeroes.
+pub(super) struct ZeroesTo;
+/// A flush: nothing is changed.
+struct FlushOf;
 
 impl ToLegs<WriteRequest> for WriteTo {
     #[inline]
-    fn changes(&self) -> Option<Extent> {
-        Extent::new(self.lba, self.blocks).ok()
-    }
-
-    #[inline]
-    fn range(&self) -> (Lba, Blocks) {
-        (self.lba, self.blocks)
+    fn range(request: &WriteRequest) -> (Lba, Blocks) {
+        (request.lba(), request.blocks())
     }
 
     #[inline]
     fn send(
-        &self,
         ios: &ChildIos<WriteRequest, Legs<Self>>,
         leg: &Here,
         lba: Lba,
         blocks: Blocks,
+        is_all: bool,
         tag: u8,
     ) {
-        if blocks == self.blocks {
+        if is_all {
             return ios.write(&leg.channel, lba, tag);
         }
         // It has as many: they are fewer than its own.
@@ -406,20 +448,16 @@ impl ToLegs<WriteRequest> for WriteTo {
 }
 
 impl ToLegs<RangeRequest> for UnmapOf {
-    fn changes(&self) -> Option<Extent> {
-        Extent::new(self.lba, self.blocks).ok()
-    }
-
-    fn range(&self) -> (Lba, Blocks) {
-        (self.lba, self.blocks)
+    fn range(request: &RangeRequest) -> (Lba, Blocks) {
+        (request.lba(), request.blocks())
     }
 
     fn send(
-        &self,
         ios: &ChildIos<RangeRequest, Legs<Self>>,
         leg: &Here,
         lba: Lba,
         blocks: Blocks,
+        _is_all: bool,
         tag: u8,
     ) {
         // One that joined later may not have it: zeroes are what an unmap may leave.
@@ -431,20 +469,16 @@ impl ToLegs<RangeRequest> for UnmapOf {
 }
 
 impl ToLegs<RangeRequest> for ZeroesTo {
-    fn changes(&self) -> Option<Extent> {
-        Extent::new(self.lba, self.blocks).ok()
-    }
-
-    fn range(&self) -> (Lba, Blocks) {
-        (self.lba, self.blocks)
+    fn range(request: &RangeRequest) -> (Lba, Blocks) {
+        (request.lba(), request.blocks())
     }
 
     fn send(
-        &self,
         ios: &ChildIos<RangeRequest, Legs<Self>>,
         leg: &Here,
         lba: Lba,
         blocks: Blocks,
+        _is_all: bool,
         tag: u8,
     ) {
         ios.write_zeroes(&leg.channel, lba, blocks, tag);
@@ -452,20 +486,18 @@ impl ToLegs<RangeRequest> for ZeroesTo {
 }
 
 impl ToLegs<RangeRequest> for FlushOf {
-    fn changes(&self) -> Option<Extent> {
-        None
-    }
+    const CHANGES: bool = false;
 
-    fn range(&self) -> (Lba, Blocks) {
-        (self.lba, self.blocks)
+    fn range(request: &RangeRequest) -> (Lba, Blocks) {
+        (request.lba(), request.blocks())
     }
 
     fn send(
-        &self,
         ios: &ChildIos<RangeRequest, Legs<Self>>,
         leg: &Here,
         lba: Lba,
         blocks: Blocks,
+        _is_all: bool,
         tag: u8,
     ) {
         // What has no volatile cache has nothing to flush.
@@ -476,11 +508,9 @@ impl ToLegs<RangeRequest> for FlushOf {
 }
 
 impl ToLegs<ResetRequest> for ResetOf {
-    fn changes(&self) -> Option<Extent> {
-        None
-    }
+    const CHANGES: bool = false;
 
-    fn range(&self) -> (Lba, Blocks) {
+    fn range(_: &ResetRequest) -> (Lba, Blocks) {
         (Lba(0), Blocks(0))
     }
 
@@ -494,11 +524,11 @@ impl ToLegs<ResetRequest> for ResetOf {
     }
 
     fn send(
-        &self,
         ios: &ChildIos<ResetRequest, Legs<Self>>,
         leg: &Here,
         _lba: Lba,
         _blocks: Blocks,
+        _is_all: bool,
         tag: u8,
     ) {
         if leg.channel.supports(IoType::Reset) {

@@ -119,23 +119,13 @@ async fn carry_out(view: Rc<View>, request: Request, rescuer: &Rescuer) {
                     None => spdk_exec::sleep(LOOK).await,
                 }
             };
-            let (lba, blocks) = (write.lba(), write.blocks());
-            ask(
-                view,
-                write,
-                WriteTo { lba, blocks },
-                What::Write(window),
-                rescuer,
-            )
-            .await;
+            ask(view, write, WriteTo, What::Write(window), rescuer).await;
         }
         Request::Unmap(range) => {
-            let (lba, blocks) = (range.lba(), range.blocks());
-            ask(view, range, UnmapOf { lba, blocks }, What::Unmap, rescuer).await;
+            ask(view, range, UnmapOf, What::Unmap, rescuer).await;
         }
         Request::WriteZeroes(range) => {
-            let (lba, blocks) = (range.lba(), range.blocks());
-            ask(view, range, ZeroesTo { lba, blocks }, What::Zeroes, rescuer).await;
+            ask(view, range, ZeroesTo, What::Zeroes, rescuer).await;
         }
         // Nothing else is parked.
         other => other.complete(RequestStatus::Failed),
@@ -151,14 +141,13 @@ async fn ask<R: Parent, W: ToLegs<R>>(
 ) where
     Legs<W>: Children<R>,
 {
-    let (lba, blocks) = to.range();
-    let legs = Legs::new(&view, to.clone());
+    let (lba, blocks) = W::range(&request);
+    let legs = Legs::new(Rc::clone(&view), to);
     let (mut parts, mut places) = (Vec::new(), Vec::new());
     for (at, (entry, leg)) in view.legs.iter().zip(&view.snapshot.legs).enumerate() {
         let Some(blocks) = entry.part_of(lba, blocks, true) else {
             continue;
         };
-        legs.is_asked(at);
         parts.push(Part {
             leg: leg.clone(),
             lba,
@@ -169,7 +158,7 @@ async fn ask<R: Parent, W: ToLegs<R>>(
     // If this thread exits meanwhile, legs may differ.
     let mut unsettled = Unsettled {
         array: Arc::clone(&view.array),
-        changes: to.changes(),
+        changes: W::changes(&request),
     };
     let (done, answered) = oneshot::channel();
     let _ = rescuer.0.unbounded_send(Rescue { what, parts, done });

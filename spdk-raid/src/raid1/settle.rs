@@ -150,7 +150,7 @@ pub(super) fn reset(view: Rc<View>, request: ResetRequest) {
                 lane.abort_parked();
             })
             .await;
-        fan_out(&view, request, &what);
+        fan_out(view, request, what);
     });
 }
 

@@ -81,6 +81,12 @@ impl<'a> Below<'a> {
         self.core.home.is_same(home) && home.is_here()
     }
 
+    /// Whether the channel belongs to `home`.
+    #[inline(always)]
+    pub(crate) fn is_of(self, home: Home) -> bool {
+        self.core.home.is_same(home)
+    }
+
     /// How many blocks of the bdev the child is about; `None` if there is something about it that is not plain.
     #[inline(always)]
     fn plain(self, child: &Child, memory: Memory) -> Option<Blocks> {

@@ -517,34 +517,97 @@ impl<R: Parent, S: Children<R>> ChildIos<R, S> {
     #[inline]
     pub(super) fn add(&self, below: Below<'_>, child: Child, part: Part, tag: u8) {
         let context = self.context();
-        context.pending.set(context.pending.get() + 1);
-        let index = context.in_use.get().trailing_ones() as usize;
-        if let (true, Some(memory), true) = (
-            below.is_here(context.home()),
-            context.memory(part, false),
-            index < CHILDREN,
-        ) {
-            let bit = 1 << index;
-            // Set first: some errors complete inside the call (B-71).
-            context.in_use.set(context.in_use.get() | bit);
-            if context.fills {
+        let is_sent = below.is_here(context.home())
+            && context.memory(part, false).is_some_and(|memory| {
                 let whole = matches!(part, Part::Of { len, .. } if len == context.len);
-                let others = context.whole.get() & !bit;
-                context.whole.set(others | if whole { bit } else { 0 });
+                let fills = context.fills.then_some(whole);
+                // SAFETY: the thread was compared.
+                unsafe { self.add_plain(below, &child, memory, fills, tag) }
+            });
+        if !is_sent {
+            self.add_long(below, child, part, tag);
+        }
+    }
+
+    /// Submits a child for all of the request's memory to each of `to`, and nothing more. What is the same for all is
+    /// looked at once: with two that is 60 instructions less than [`add`](Self::add) and the end of `self` need.
+    #[inline(always)]
+    pub(super) fn add_to_each<'a>(self, to: impl Iterator<Item = (Below<'a>, Child, u8)>) {
+        let at = *self.at;
+        // SAFETY: by the type invariant the request is not completed.
+        let context = unsafe { at.as_ref() };
+        let (home, part) = (context.home(), context.whole());
+        let memory = match home.is_here() {
+            true => context.memory(part, false),
+            false => None,
+        };
+        let fills = context.fills.then_some(true);
+        for (below, child, tag) in to {
+            let is_sent = below.is_of(home)
+                && memory.is_some_and(|memory| {
+                    // SAFETY: the thread was compared, and is current all the time.
+                    unsafe { self.add_plain(below, &child, memory, fills, tag) }
+                });
+            if !is_sent {
+                self.add_long(below, child, part, tag);
             }
-            context.tags[index].set(MaybeUninit::new(tag));
-            context.children[index].set(MaybeUninit::new(below.begin()));
-            let done = child_done_callback::<R, S>;
-            let arg = self.at.as_ptr().map_addr(|at| at | index).cast::<c_void>();
-            // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before
-            // `done` was called. That the descriptor is writable is in the types of the callers.
-            if unsafe { below.send(&child, memory, done, arg) } {
-                return;
-            }
+        }
+        if memory.is_some() {
+            std::mem::forget(self);
+            // SAFETY: by the type invariant it counted, until now; this is the request's thread.
+            unsafe { release::<R, S>(at) };
+        }
+    }
+
+    /// Sends a child on the straight path; false if that does not take it. `fills`: the request is a READ, and the child
+    /// reads all of it, or not.
+    ///
+    /// # Safety
+    ///
+    /// The request's thread is current, and that of `below`.
+    #[inline(always)]
+    unsafe fn add_plain(
+        &self,
+        below: Below<'_>,
+        child: &Child,
+        memory: Memory,
+        fills: Option<bool>,
+        tag: u8,
+    ) -> bool {
+        let context = self.context();
+        let index = context.in_use.get().trailing_ones() as usize;
+        if index >= CHILDREN {
+            return false;
+        }
+        let bit = 1 << index;
+        // Set first: some errors complete inside the call (B-71).
+        context.pending.set(context.pending.get() + 1);
+        context.in_use.set(context.in_use.get() | bit);
+        if let Some(whole) = fills {
+            let others = context.whole.get() & !bit;
+            context.whole.set(others | if whole { bit } else { 0 });
+        }
+        context.tags[index].set(MaybeUninit::new(tag));
+        context.children[index].set(MaybeUninit::new(below.begin()));
+        let done = child_done_callback::<R, S>;
+        let arg = self.at.as_ptr().map_addr(|at| at | index).cast::<c_void>();
+        // SAFETY: on the channel's thread, begun. The memory belongs to the request, which is not completed before
+        // `done` was called. That the descriptor is writable is in the types of the callers.
+        let is_sent = unsafe { below.send(child, memory, done, arg) };
+        if !is_sent {
+            context.pending.set(context.pending.get() - 1);
             context.in_use.set(context.in_use.get() & !bit);
             // SAFETY: put there above, and SPDK did not take it.
             unsafe { unsend(context, index) };
         }
+        is_sent
+    }
+
+    /// Submits a child by the long way.
+    #[cold]
+    fn add_long(&self, below: Below<'_>, child: Child, part: Part, tag: u8) {
+        let context = self.context();
+        context.pending.set(context.pending.get() + 1);
         let at = *self.at;
         long(at, below, child, part, move |result| {
             // SAFETY: the child counts in `pending` and has ended, once.
