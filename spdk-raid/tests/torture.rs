@@ -78,12 +78,11 @@ static SPDK: World = World {
 };
 static TINY: World = World {
     harness: SeededHarness::new(&[&raid1::MODULE, &ramdisk::MODULE]).pools(Pools {
-        bdev_ios: 47,
+        bdev_ios: 31,
         bdev_io_cache: 4,
         ..POOLS
     }),
-    // Fewer than it takes to wait for ever, as writes that were parked still may (S10 of the safety model).
-    lanes: 3,
+    lanes: 8,
     is_short: true,
 };
 

@@ -487,6 +487,9 @@ fn count(shared: &Shared) {
     total::DIVERGED.add(counts.diverged);
     total::REPAIRED.add(counts.repaired);
     total::PARKED.add(counts.parked);
+    total::RESCUED.add(counts.rescued);
+    total::TIMEOUTS.add(counts.timeouts);
+    total::RESYNCED.add(counts.resynced);
     total::LOCKS.add(counts.locks);
     total::RETRIES.add(counts.lock_retries);
     total::MISMATCHES.add(counts.mismatches);

@@ -41,4 +41,7 @@ totals! {
     LOCKS: "range locks",
     RETRIES: "let go of again",
     PARKED: "parked writes",
+    RESCUED: "that jobs carried out",
+    TIMEOUTS: "time-outs",
+    RESYNCED: "ranges made equal",
 }
