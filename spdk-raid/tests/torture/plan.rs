@@ -361,7 +361,12 @@ impl Plan {
             if let (Kind::Corrupt, Deed::Options { policy, .. }) = (self.kind, &mut deed) {
                 *policy = PRIMARY;
             }
-            let pause = below_one_of(random, [30, 300, 1500]);
+            // Ranges are dirty for a short time.
+            let ends = match self.kind {
+                Kind::Storm => [30, 100, 300],
+                _ => [30, 300, 1500],
+            };
+            let pause = below_one_of(random, ends);
             self.admin.push(Admin { pause, deed });
         }
         match self.kind {
