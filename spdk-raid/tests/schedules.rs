@@ -458,6 +458,53 @@ fn t11_threads_exit_with_requests_that_are_parked_held_or_being_settled() {
 }
 
 #[test]
+fn a_leg_that_leaves_while_it_is_copied_leaves_no_range_that_changes_and_is_not_dirty() {
+    SPDK.run(0..30, 1, async |case: Case| {
+        let (md, disks) = array(&case, 2).await;
+        let desc = BdevDesc::open(&case.spdk, "md").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        write(&ch, 0, 1, 7).await.unwrap();
+        // Zeroes come to the second leg alone, and both fail them. What makes them equal again takes its time.
+        let zeroes = |done| Fault::new(Action::Short(Blocks(done))).io(IoType::WriteZeroes);
+        let late = Fault::new(Action::DelayPolls(400)).io(IoType::Write);
+        disks[0].set_faults([zeroes(0)]);
+        disks[1].set_faults([zeroes(1), late]);
+        ch.write_zeroes(Lba(0), Blocks(1)).await.unwrap_err();
+        assert_eq!(
+            ch.read_blocks(Lba(0), Blocks(1)).await.unwrap()[..],
+            [7; 512]
+        );
+        while disks[1].held() == 0 {
+            yield_now().await;
+        }
+        // Waits until nobody copies from it.
+        let removed = {
+            let md = md.clone();
+            spdk_safe::thread::spawn_local(async move { md.remove("d0").await }).unwrap()
+        };
+        while md.info().base_bdevs_list[0].uuid.is_some() {
+            yield_now().await;
+        }
+        let mut settled = None;
+        while disks[1].held() != 0 || md.info().dirty_ranges != 0 {
+            let is_dirty = md.info().dirty_ranges != 0;
+            let now = ch.read_blocks(Lba(0), Blocks(1)).await.unwrap()[0];
+            if !is_dirty {
+                settled.get_or_insert(now);
+            }
+            yield_now().await;
+        }
+        let last = ch.read_blocks(Lba(0), Blocks(1)).await.unwrap()[0];
+        // It was copied to the end.
+        assert_eq!((settled.unwrap_or(last), last), (7, 7));
+        removed.await.unwrap().unwrap();
+        drop(ch);
+        desc.close().await;
+        end(&case, md, disks).await;
+    });
+}
+
+#[test]
 fn m9_an_array_is_deleted_under_load_in_mid_rebuild_and_with_its_bases() {
     SPDK.run(0..100, 2, async |case: Case| {
         let (md, mut disks) = array(&case, 2).await;

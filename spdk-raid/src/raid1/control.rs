@@ -32,7 +32,7 @@ use super::jobs::{self, Job, JobKind};
 use super::lane::{Lane, Lanes};
 use super::options::Options;
 use super::persist::{Persistence, Record};
-use super::snapshot::{ALL, Leg, Snapshot};
+use super::snapshot::{ALL, Dirty, Leg, Snapshot};
 use super::state::{FaultReason, LegId, LegState, Refused};
 use super::watch::Watch;
 use crate::split::Extent;
@@ -285,9 +285,14 @@ impl Control {
                     leg.front = ALL;
                 }
             }
-            // With one leg there is nothing that could differ.
+            // With one leg there is nothing that could differ; but what is copied to it right now may come yet.
             if snapshot.legs.len() < 2 {
-                snapshot.dirty.clear();
+                let locks = &snapshot.locks;
+                let is_locked = |range: &Dirty| {
+                    let mut locks = locks.iter();
+                    locks.any(|lock| lock.extent.overlaps(range.extent))
+                };
+                snapshot.dirty.retain(is_locked);
             }
         });
         self.array.pass().await;

@@ -231,7 +231,11 @@ async fn resync_locked(array: &Array, copier: &mut Copier, part: Extent) -> Resu
         .filter(|leg| leg.front == ALL || part.lba().0 < leg.front)
         .map(|leg| leg.id)
         .collect();
-    copier.copy(part, &[pinned.id], &others).await
+    match others.is_empty() {
+        // It need not be readable.
+        true => Ok(()),
+        false => copier.copy(part, &[pinned.id], &others).await,
+    }
 }
 
 /// Compares legs, and makes them equal if asked.
