@@ -108,6 +108,10 @@ impl Shared {
         if let Some(rock) = self.plan.rock {
             return Some(format!("and disk {rock} is there, which does it"));
         }
+        // The last leg is reset if it does not answer, which aborts also what comes meanwhile.
+        if self.md.info().counters.timeouts != 0 {
+            return None;
+        }
         let now = self.in_sync();
         let innocent = before.in_sync.iter().find(|leg| {
             let disk = &self.disks[leg.0];

@@ -381,7 +381,11 @@ impl Plan {
                 }
             }
             Kind::Corrupt => self.policy = PRIMARY,
-            Kind::Late => self.admin.retain(|admin| admin.deed != Deed::LetGo),
+            // Time-outs are to be remembered.
+            Kind::Late => {
+                let unwanted = [Deed::LetGo, Deed::ResetCounters];
+                self.admin.retain(|admin| !unwanted.contains(&admin.deed));
+            }
             _ => {}
         }
     }
