@@ -1,4 +1,4 @@
-//! Compiles the C loop against the SPDK that `spdk-sys` found.
+//! Compiles the C loop and the floor against the SPDK that `spdk-sys` found.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,12 +8,26 @@ fn main() -> ExitCode {
     if std::env::var_os("CARGO_FEATURE_SPDK").is_none() {
         return ExitCode::SUCCESS;
     }
+    // For what a table says about where it was measured.
+    println!(
+        "cargo::rustc-env=BENCH_RUSTC={}",
+        first_line(std::env::var("RUSTC").unwrap_or("rustc".into()))
+    );
+    println!(
+        "cargo::rustc-env=BENCH_CC={}",
+        first_line(cc::Build::new().get_compiler().path())
+    );
     let Some(include) = std::env::var_os("DEP_SPDK_INCLUDE") else {
         println!("cargo::error=spdk-sys did not say where SPDK's headers are (DEP_SPDK_INCLUDE)");
         return ExitCode::FAILURE;
     };
     let result = cc::Build::new()
-        .files(["csrc/client.c", "csrc/clock.c", "csrc/count.c"])
+        .files([
+            "csrc/client.c",
+            "csrc/clock.c",
+            "csrc/count.c",
+            "csrc/floor.c",
+        ])
         .include(Path::new(&include))
         .std("gnu11")
         // `cc` turns it on with debug information, which costs the rival five instructions per I/O.
@@ -30,4 +44,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a compiler says it is.
+fn first_line(program: impl AsRef<std::ffi::OsStr>) -> String {
+    let output = std::process::Command::new(program)
+        .arg("--version")
+        .output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next().unwrap_or("unknown").to_owned()
 }

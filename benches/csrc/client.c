@@ -212,3 +212,9 @@ bench_client_start(struct bench_client *client, const struct bench_work *work, v
 	}
 	return 0;
 }
+
+void
+bench_client_stop(struct bench_client *client)
+{
+	client->left = 0;
+}

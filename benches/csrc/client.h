@@ -44,6 +44,8 @@ void bench_client_close(struct bench_client *client);
 /* Begins a run; `done` is called once, when the last I/O is done. -EBUSY, -ENOMEM. */
 int bench_client_start(struct bench_client *client, const struct bench_work *work, void **bufs,
 		       bench_done_fn done, void *arg);
+/* Has a run begin no more I/O. */
+void bench_client_stop(struct bench_client *client);
 void bench_now(struct bench_clock *clock);
 
 /* Has callgrind count from here on, or stop; false if this was compiled without valgrind's headers. */

@@ -27,10 +27,15 @@ use std::time::Duration;
 
 use spdk_safe::app::{App, Builder, LogLevel, Pools};
 use spdk_safe::env::AllocError;
-use spdk_safe::error::{AppError, BdevError, ChannelError, OpenError, ThreadError};
+use spdk_safe::error::{
+    AppError, BdevError, CallError, ChannelError, IoError, JoinError, OpenError, ThreadCreateError,
+    ThreadError,
+};
+use spdk_safe::rpc::ClientError;
 use spdk_safe::units::Mib;
 use thiserror::Error;
 
+pub(crate) use c::Clock;
 pub use c::{count_begin, count_end};
 pub use rig::Rig;
 
@@ -251,6 +256,61 @@ pub enum RigError {
         contender: &'static str,
         /// How many.
         failed: u64,
+    },
+    /// I/Os of a load failed: nothing was measured.
+    #[error("{failed} I/Os of {bdev} failed")]
+    Io {
+        /// What it was on.
+        bdev: String,
+        /// How many.
+        failed: u64,
+    },
+    /// What was read is not what was written.
+    #[error("{bdev} does not hold what was written: byte {byte} of block {block} is wrong")]
+    Mismatch {
+        /// What was read.
+        bdev: String,
+        /// The first block that is wrong.
+        block: u64,
+        /// The first byte of it that is.
+        byte: usize,
+    },
+    /// The legs of a mirror do not hold the same.
+    #[error(
+        "{contender} does not mirror: byte {byte} of block {block} of {leg} is not what was written"
+    )]
+    Leg {
+        /// Who.
+        contender: &'static str,
+        /// The leg.
+        leg: String,
+        /// The first block that is wrong.
+        block: u64,
+        /// The first byte of it that is.
+        byte: usize,
+    },
+    /// A thread of a load.
+    #[error(transparent)]
+    ThreadCreate(#[from] ThreadCreateError),
+    /// What ran on a thread of a load.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The same.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// SPDK's raid1, which is made by JSON-RPC.
+    #[error(transparent)]
+    Rpc(#[from] ClientError),
+    /// I/O of the rig itself.
+    #[error(transparent)]
+    OwnIo(#[from] IoError),
+    /// A file or folder.
+    #[error("{what}: {source}")]
+    File {
+        /// Which.
+        what: String,
+        /// What the operating system says.
+        source: std::io::Error,
     },
     /// A contender did not read or write what it should have: what it measures is worth nothing.
     #[error("{contender} does not really {direction}: {what}")]

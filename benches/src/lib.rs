@@ -5,6 +5,12 @@ pub mod callgrind;
 pub mod client;
 pub mod exec;
 #[cfg(feature = "spdk")]
+mod floor;
+#[cfg(feature = "spdk")]
+pub mod load;
+#[cfg(feature = "spdk")]
 pub mod passthru;
 #[cfg(feature = "spdk")]
 pub mod raid1;
+#[cfg(feature = "spdk")]
+pub mod stack;

@@ -56,6 +56,11 @@ enum Task {
     ///
     /// Runs spdk-raid/examples/mirror in release mode; `cargo xtask demo -- --help` lists its options.
     Demo(Pass),
+    /// Measure SPDK's stacked bdevs in C and ours in Rust, beside each other, on one core.
+    ///
+    /// Runs benches' spdk-bench; `cargo xtask bench -- --help` lists its options. --quick takes less than a minute, and
+    /// fails when data does not verify; --table prints the tables of docs/benchmarks.md.
+    Bench(Pass),
     /// Run all tests, on a real SPDK.
     ///
     /// The same as `cargo test --workspace` after the set-up; arguments are passed on to it.
@@ -122,6 +127,13 @@ fn run(cli: Cli, host: &Host) -> Result<ExitCode> {
                 "--",
             ]);
             command.args(pass.args);
+            cargo::run(command)?;
+        }
+        Task::Bench(pass) => {
+            setup::ensure(host)?;
+            // As `cargo bench` builds, so that nothing is built twice.
+            let mut command = cargo(["run", "--profile", "bench", "--package", "spdk-benches"]);
+            command.args(["--bin", "spdk-bench", "--"]).args(pass.args);
             cargo::run(command)?;
         }
         Task::Test(pass) => {

@@ -65,6 +65,7 @@ mod ffi {
             done: DoneFn,
             arg: *mut c_void,
         ) -> c_int;
+        pub(super) fn bench_client_stop(client: *mut Client);
         pub(super) fn bench_now(clock: *mut Clock);
         pub(super) fn bench_count_begin() -> bool;
         pub(super) fn bench_count_end();
@@ -73,17 +74,17 @@ mod ffi {
 
 /// A moment, by the wall's clock and by the time that this OS thread had a core.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Clock(ffi::Clock);
+pub(crate) struct Clock(ffi::Clock);
 
 impl Clock {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let mut clock = ffi::Clock::default();
         // SAFETY: `clock` is written, and has the layout that C knows.
         unsafe { ffi::bench_now(&raw mut clock) };
         Self(clock)
     }
 
-    pub(super) fn ran(self, ended: Self, completed: u64) -> Ran {
+    pub(crate) fn ran(self, ended: Self, completed: u64) -> Ran {
         let nanos = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from));
         Ran {
             completed,
@@ -204,6 +205,14 @@ impl Client {
         .await;
         let took = Clock(ran.began).ran(Clock(ran.ended), ran.completed);
         (Ok((took, ran.failed)), run.bufs.take())
+    }
+}
+
+impl Client {
+    /// Has a run that is under way begin no more I/O.
+    pub(crate) fn stop(&self) {
+        // SAFETY: by the type invariant the client is open.
+        unsafe { ffi::bench_client_stop(self.raw.as_ptr()) };
     }
 }
 
