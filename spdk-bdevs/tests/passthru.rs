@@ -17,7 +17,7 @@ use spdk_safe::thread;
 
 /// Claims what the pass-through would.
 static OTHER: BdevModule = BdevModule::new(c"other").examine(&Taker);
-static SPDK: Harness = Harness::new(&[&MODULE, &OTHER, &ramdisk::MODULE]);
+static SPDK: Harness = Harness::new(&[&MODULE, &OTHER, &ramdisk::MODULE]).auto_examine();
 
 /// Takes what is called `taken`, before the pass-through is shown it: it was registered later (contract M-02).
 struct Taker;

@@ -5,7 +5,7 @@ use spdk_safe::app::yield_now;
 use spdk_safe::prelude::*;
 use spdk_safe::test::{Case, SeededHarness};
 
-static SPDK: SeededHarness = SeededHarness::new(&[&MODULE]);
+static SPDK: SeededHarness = SeededHarness::new(&[&MODULE]).auto_examine();
 
 /// Writes on every thread until an I/O fails, while `change` happens.
 async fn under_load(case: &Case, change: impl AsyncFnOnce(&Spdk)) {

@@ -44,6 +44,8 @@ fn m2_futures_that_never_end_fail_their_requests_when_the_app_ends() {
         .no_pci()
         .memory(Mib(512))
         .pools(Pools::small())
+        // What other crates have linked must not read it.
+        .auto_examine(false)
         .module(&MODULE)
         .run(async |spdk| {
             let bdev = BlockDeviceBuilder::new("never")

@@ -549,35 +549,6 @@ fn a_base_that_is_missing_claimed_or_going_is_an_error_and_nothing_is_left_behin
     });
 }
 
-#[test]
-fn a_bdev_that_went_away_with_its_base_comes_again_and_says_so() {
-    SPDK.run(async |spdk| {
-        null(&spdk, "back").await;
-        DelayBdev::builder("d-back", "back")
-            .create(&spdk)
-            .await
-            .unwrap();
-        NullBdev::delete(&spdk, "back").await.unwrap();
-        assert!(bdev::find(&spdk, "d-back").unwrap().is_none());
-        null(&spdk, "other").await;
-        let error = DelayBdev::builder("d-back", "other").create(&spdk).await;
-        assert_eq!(
-            error,
-            Err(BdevError::Awaited {
-                name: "d-back".into()
-            })
-        );
-        NullBdev::delete(&spdk, "other").await.unwrap();
-        null(&spdk, "back").await;
-        DelayBdev::delete(&spdk, "d-back").await.unwrap();
-        // Now it is forgotten.
-        NullBdev::delete(&spdk, "back").await.unwrap();
-        null(&spdk, "back").await;
-        assert!(bdev::find(&spdk, "d-back").unwrap().is_none());
-        NullBdev::delete(&spdk, "back").await.unwrap();
-    });
-}
-
 /// An error bdev over a malloc bdev, and a descriptor of it.
 async fn error_bdev(spdk: &Spdk, base: &str) -> (String, BdevDesc<ReadWrite>) {
     malloc(spdk, base).await;

@@ -502,6 +502,41 @@ fn bdevs_are_examined_those_of_the_start_before_main() {
     });
 }
 
+#[test]
+fn with_auto_examine_off_a_bdev_is_examined_when_somebody_asks_for_it() {
+    in_process(
+        "with_auto_examine_off_a_bdev_is_examined_when_somebody_asks_for_it",
+        || {
+            let folder = tempfile::tempdir().unwrap();
+            let socket = folder.path().join("rpc.sock");
+            app()
+                .module(&LOOKER)
+                .auto_examine(false)
+                .rpc_socket(&socket)
+                .run(async |spdk| {
+                    for name in ["m", "n"] {
+                        let disk = MallocBdev::builder(name).blocks(8);
+                        disk.create(&spdk).await.unwrap();
+                    }
+                    wait_for_examine(&socket).await;
+                    assert!(events().is_empty(), "{:?}", events());
+                    if spdk_sys::VERSION >= (20, 10, 0) {
+                        let reply = rpc(&socket, "bdev_examine", r#"{"name":"n"}"#).await;
+                        assert!(reply.contains("true"), "{reply}");
+                        wait_for_examine(&socket).await;
+                        assert_eq!(events(), ["config of n", "disk of n"]);
+                    } else {
+                        println!("bdev_examine came with SPDK 20.10");
+                    }
+                    for name in ["m", "n"] {
+                        MallocBdev::delete(&spdk, name).await.unwrap();
+                    }
+                })
+                .unwrap();
+        },
+    );
+}
+
 /// Registers a bdev in its init, before the module that examines has had its own.
 struct Hasty;
 

@@ -99,8 +99,8 @@ spdk_shim_app_start(const struct spdk_shim_app_opts *opts, spdk_msg_fn start, vo
 	return rc;
 }
 
-int
-spdk_shim_set_pool_opts(const struct spdk_shim_pool_opts *opts)
+static struct spdk_bdev_opts
+bdev_opts(void)
 {
 	struct spdk_bdev_opts bdev;
 
@@ -110,6 +110,23 @@ spdk_shim_set_pool_opts(const struct spdk_shim_pool_opts *opts)
 #else
 	spdk_bdev_get_opts(&bdev);
 #endif
+	return bdev;
+}
+
+int
+spdk_shim_no_auto_examine(void)
+{
+	struct spdk_bdev_opts bdev = bdev_opts();
+
+	bdev.bdev_auto_examine = false;
+	return spdk_bdev_set_opts(&bdev);
+}
+
+int
+spdk_shim_set_pool_opts(const struct spdk_shim_pool_opts *opts)
+{
+	struct spdk_bdev_opts bdev = bdev_opts();
+
 	if (opts->bdev_io_pool_size != 0) {
 		bdev.bdev_io_pool_size = opts->bdev_io_pool_size;
 	}

@@ -38,4 +38,7 @@ struct spdk_shim_pool_opts {
 };
 int spdk_shim_set_pool_opts(const struct spdk_shim_pool_opts *opts);
 
+/* No module examines a bdev before somebody asks for it (bdev_examine). Call before spdk_shim_app_start(). */
+int spdk_shim_no_auto_examine(void);
+
 #endif

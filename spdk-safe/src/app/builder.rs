@@ -43,6 +43,7 @@ impl App {
             log_sink: None,
             eal_args: Vec::new(),
             pools: None,
+            auto_examine: true,
             modules: Vec::new(),
             methods: Vec::new(),
             end_deadline: None,
@@ -108,6 +109,7 @@ pub struct Builder {
     log_sink: Option<Sink>,
     eal_args: Vec<String>,
     pools: Option<Pools>,
+    auto_examine: bool,
     modules: Vec<&'static BdevModule>,
     methods: Vec<Method>,
     end_deadline: Option<Duration>,
@@ -217,6 +219,15 @@ impl Builder {
     /// Sizes of SPDK's pools.
     pub fn pools(mut self, pools: Pools) -> Self {
         self.pools = Some(pools);
+        self
+    }
+
+    /// Whether modules look at every bdev that is registered, which is SPDK's way if it is not said. Some read it: on SPDK
+    /// 26.05 its raid module reads the first blocks of every bdev, and so do logical volumes. With `false` a bdev is
+    /// examined when the RPC `bdev_examine` (SPDK 20.10 and newer) names it. It is `bdev_auto_examine` of `bdev_set_options`, and a configuration
+    /// that sets that has the last word.
+    pub fn auto_examine(mut self, auto_examine: bool) -> Self {
+        self.auto_examine = auto_examine;
         self
     }
 
@@ -358,6 +369,11 @@ impl Builder {
             };
             // SAFETY: SPDK is not up yet, which is when pool sizes may be set; `opts` is only read.
             let rc = unsafe { spdk_sys::spdk_shim_set_pool_opts(&raw const opts) };
+            Errno::check(rc).map_err(AppError::Pools)?;
+        }
+        if !self.auto_examine {
+            // SAFETY: SPDK is not up yet, which is when this may be set.
+            let rc = unsafe { spdk_sys::spdk_shim_no_auto_examine() };
             Errno::check(rc).map_err(AppError::Pools)?;
         }
         Ok(prepared)

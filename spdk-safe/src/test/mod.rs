@@ -61,6 +61,7 @@ const HUNG: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Harness {
     modules: &'static [&'static BdevModule],
+    auto_examine: bool,
 }
 
 type Job = Box<dyn FnOnce(Spdk) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
@@ -92,7 +93,21 @@ impl Harness {
     /// A harness that registers `modules`. It is started by the first [`run`](Self::run).
     #[must_use]
     pub const fn new(modules: &'static [&'static BdevModule]) -> Self {
-        Self { modules }
+        Self {
+            modules,
+            auto_examine: false,
+        }
+    }
+
+    /// Has modules examine bdevs when they are registered, as SPDK does by itself. Without this none does: what other
+    /// crates have linked (features are shared in a workspace), such as SPDK's raid module, would do I/O to the bdevs of
+    /// the tests.
+    #[must_use]
+    pub const fn auto_examine(self) -> Self {
+        Self {
+            auto_examine: true,
+            ..self
+        }
     }
 
     /// Runs `test` on the app thread, and returns what it returned.
@@ -101,7 +116,7 @@ impl Harness {
     ///
     /// With the panic of the test; if the test left a descriptor, a bdev or a device of ours open; if SPDK did not start.
     pub fn run<T: Send + 'static>(&self, test: impl AsyncFnOnce(Spdk) -> T + Send + 'static) -> T {
-        let shared = SHARED.get_or_init(|| start(self.modules));
+        let shared = SHARED.get_or_init(|| start(self.modules, self.auto_examine));
         let (send, result) = mpsc::channel();
         let job: Job = Box::new(move |spdk| {
             Box::pin(async move {
@@ -198,7 +213,7 @@ async fn left_open(but: &[String]) -> Option<String> {
     Some(open.join(", "))
 }
 
-fn start(modules: &'static [&'static BdevModule]) -> Shared {
+fn start(modules: &'static [&'static BdevModule], auto_examine: bool) -> Shared {
     // Destructors of C libraries run at exit, and must not find reactors running.
     // SAFETY: `stop_at_exit` is a plain function that lives for ever.
     unsafe { libc::atexit(stop_at_exit) };
@@ -213,6 +228,7 @@ fn start(modules: &'static [&'static BdevModule]) -> Shared {
                 .share_cores()
                 .memory(Mib(512))
                 .pools(Pools::small())
+                .auto_examine(auto_examine)
                 .log_level(LogLevel::Warn);
             for module in modules {
                 builder = builder.module(module);

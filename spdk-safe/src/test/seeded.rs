@@ -77,6 +77,7 @@ pub(crate) fn seeded_ticks() -> Option<u64> {
 pub struct SeededHarness {
     modules: &'static [&'static BdevModule],
     pools: Pools,
+    auto_examine: bool,
 }
 
 /// What a test gets, for one seed.
@@ -111,6 +112,16 @@ impl SeededHarness {
         Self {
             modules,
             pools: Pools::small(),
+            auto_examine: false,
+        }
+    }
+
+    /// Has modules examine bdevs when they are registered; see [`Harness::auto_examine`](super::Harness::auto_examine).
+    #[must_use]
+    pub const fn auto_examine(self) -> Self {
+        Self {
+            auto_examine: true,
+            ..self
         }
     }
 
@@ -159,7 +170,7 @@ impl SeededHarness {
             }
             Err(_) => seeds.into_iter().collect(),
         };
-        let shared = SHARED.get_or_init(|| start(self.modules, self.pools));
+        let shared = SHARED.get_or_init(|| start(self.modules, self.pools, self.auto_examine));
         let (send, result) = mpsc::channel();
         let job: Job = Box::new(move |own| {
             let mut recorded = Vec::new();
@@ -298,7 +309,7 @@ fn turn(own: &mut OwnLoop, schedule: &mut Schedule, turns: Option<&mut Vec<Turn>
     at
 }
 
-fn start(modules: &'static [&'static BdevModule], pools: Pools) -> Shared {
+fn start(modules: &'static [&'static BdevModule], pools: Pools, auto_examine: bool) -> Shared {
     // Destructors of C libraries run at exit, and must not find SPDK at work.
     // SAFETY: `stop_at_exit` is a plain function that lives for ever.
     unsafe { libc::atexit(stop_at_exit) };
@@ -315,6 +326,7 @@ fn start(modules: &'static [&'static BdevModule], pools: Pools) -> Shared {
                 .no_pci()
                 .memory(Mib(512))
                 .pools(pools)
+                .auto_examine(auto_examine)
                 .log_level(LogLevel::Warn);
             for module in modules {
                 builder = builder.module(module);

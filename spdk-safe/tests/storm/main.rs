@@ -32,7 +32,9 @@ const ENOUGH: Pools = Pools {
     large_buffers: 512,
     ..Pools::small()
 };
-static SPDK: SeededHarness = SeededHarness::new(&[&case::MODULE]).pools(ENOUGH);
+static SPDK: SeededHarness = SeededHarness::new(&[&case::MODULE])
+    .auto_examine()
+    .pools(ENOUGH);
 /// So few `spdk_bdev_io`s that they are always short; and for each thread so many that it can do a device of ours, a delay
 /// bdev and what is below them, since SPDK wakes a thread only for what comes free on that thread.
 const FEW: Pools = Pools {
@@ -40,7 +42,9 @@ const FEW: Pools = Pools {
     bdev_io_cache: 4,
     ..ENOUGH
 };
-static TINY: SeededHarness = SeededHarness::new(&[&case::MODULE]).pools(FEW);
+static TINY: SeededHarness = SeededHarness::new(&[&case::MODULE])
+    .auto_examine()
+    .pools(FEW);
 
 /// How much longer than it should a process may take.
 const HUNG: Duration = Duration::from_secs(60);

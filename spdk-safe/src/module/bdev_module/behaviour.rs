@@ -52,8 +52,8 @@ pub trait Module: Sync + 'static {
 /// Looks at every bdev that is registered, from SPDK's start on: what a module needs that finds its own bdevs by what is
 /// on their bases, or by a configuration that names them.
 ///
-/// SPDK examines no bdev that can't be read (contract M-12), and none by itself when `bdev_set_options` turned
-/// `auto_examine` off. The bdevs are shown as copies, so keeping one does no harm; open it by its name.
+/// SPDK examines no bdev that can't be read (contract M-12), and none by itself when `auto_examine` is off, by the RPC
+/// `bdev_set_options` or [the app's options](crate::app::Builder::auto_examine). The bdevs are shown as copies, so keeping one does no harm; open it by its name.
 pub trait Examine: Sync + 'static {
     /// A bdev is there, without I/O (`examine_config`): the time to claim what a configuration names.
     fn examine_config(&self, spdk: &Spdk, bdev: &BdevInfo) {
