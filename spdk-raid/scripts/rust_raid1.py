@@ -33,6 +33,8 @@ def spdk_rpc_plugin_initialize(subparsers):
                        help='How much a rebuild or a scrub moves in a second at most, in MiB; 0 is no limit')
         p.add_argument('--io-timeout-sec', type=int,
                        help='How long a base may take for an I/O before it is faulted, in seconds; 0 is for ever')
+        p.add_argument('--slow-io-sec', type=int,
+                       help='How long a base may take for an I/O before it is said to be slow; 0 is for ever')
 
     p = command('create', 'Create a RAID1; bases that are not there yet are waited for')
     p.add_argument('-n', '--name', help='Name of the array', required=True)
@@ -42,12 +44,15 @@ def spdk_rpc_plugin_initialize(subparsers):
     p.add_argument('-z', '--strip-size-kb', type=int, help='0, or left out')
     p.add_argument('--uuid', help='UUID of the array')
     p.add_argument('-s', '--superblock', action='store_const', const=True, help='There is none yet: an error')
+    p.add_argument('--resync', action='store_const', const=True,
+                   help='Make the bases equal as the first one is, in the background')
     p.add_argument('--degraded', action='store_const', const=True, help='Start with the bases that are there now')
     p.add_argument('--read-policy', help='Which base a read goes to',
                    choices=['least-loaded', 'round-robin', 'primary'])
     p.add_argument('--process-window-size-kb', type=int, help='See bdev_rust_raid1_set_options')
     p.add_argument('--process-max-bandwidth-mb-sec', type=int, help='See bdev_rust_raid1_set_options')
     p.add_argument('--io-timeout-sec', type=int, help='See bdev_rust_raid1_set_options')
+    p.add_argument('--slow-io-sec', type=int, help='See bdev_rust_raid1_set_options')
 
     p = command('delete', 'Delete a RAID1')
     p.add_argument('name', help='Name of the array')
@@ -58,6 +63,9 @@ def spdk_rpc_plugin_initialize(subparsers):
     p.add_argument('category', nargs='?', choices=['all', 'online', 'configuring', 'offline'],
                    help='Which; all if it is left out')
     p.add_argument('-n', '--name', help='Only the one of this name')
+
+    p = command('get_iostat', 'Show what RAID1s, and SPDK of their bases, have counted')
+    p.add_argument('name', nargs='?', help='Name of the array; all if it is left out')
 
     p = command('set_options', 'Set options of a RAID1, or those of all that are created later')
     p.add_argument('-n', '--name', help='Of which array; without one, of those that are created later')
@@ -80,12 +88,12 @@ def spdk_rpc_plugin_initialize(subparsers):
     p.add_argument('name', help='Name of the array')
     p.add_argument('--repair', action='store_const', const=True, help='Make equal what differs')
 
-    for name, what in [('pause_process', 'Have a rebuild or a scrub wait'),
-                       ('resume_process', 'Have a rebuild or a scrub that was paused go on'),
-                       ('abort_process', 'End a rebuild or a scrub')]:
+    for name, what in [('pause_process', 'Have a rebuild, a scrub or a resync wait'),
+                       ('resume_process', 'Have a rebuild, a scrub or a resync that was paused go on'),
+                       ('abort_process', 'End a rebuild, a scrub or a resync')]:
         p = command(name, what)
         p.add_argument('name', help='Name of the array')
-        p.add_argument('-t', '--type', choices=['rebuild', 'scrub'], help='Which; all if it is left out')
+        p.add_argument('-t', '--type', choices=['rebuild', 'scrub', 'resync'], help='Which; all if it is left out')
         p.add_argument('--target', help='The rebuild of this base')
 
     p = command('reset_counters', 'Have the counters of a RAID1 begin at 0')

@@ -178,6 +178,7 @@ const PAUSE: &str = "bdev_rust_raid1_pause_process";
 const RESUME: &str = "bdev_rust_raid1_resume_process";
 const ABORT: &str = "bdev_rust_raid1_abort_process";
 const RESET: &str = "bdev_rust_raid1_reset_counters";
+const IOSTAT: &str = "bdev_rust_raid1_get_iostat";
 
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
@@ -356,7 +357,7 @@ fn what_is_saved_comes_back_with_its_bases_and_options() {
                 assert_eq!(names(client, "configuring"), ["waits"]);
                 let options = json!({
                     "read_policy": "round-robin", "process_window_size_kb": 64,
-                    "process_max_bandwidth_mb_sec": 7, "io_timeout_sec": 0,
+                    "process_max_bandwidth_mb_sec": 7, "io_timeout_sec": 0, "slow_io_sec": 5,
                 });
                 assert_eq!(array(client, "md")["options"], options);
                 assert_eq!(
@@ -459,6 +460,7 @@ fn r1_what_is_wrong_with_parameters_is_an_error_and_nothing_is_left_behind() {
                 assert_eq!(fails(client, CREATE, claimed), errno(libc::EPERM));
                 for method in [
                     DELETE, GET, SET, ADD, REMOVE, REPLACE, SCRUB, PAUSE, RESUME, ABORT, RESET,
+                    IOSTAT,
                 ] {
                     assert_eq!(
                         fails(client, method, json!({"what": 1})),
@@ -819,7 +821,7 @@ fn rebuilds_and_scrubs_are_paused_resumed_and_aborted_by_rpc() {
                         fails(client, method, json!({"name": "md"})),
                         errno(libc::ENOENT)
                     );
-                    let wrong = json!({"name": "md", "type": "resync"});
+                    let wrong = json!({"name": "md", "type": "repair"});
                     assert_eq!(
                         fails(client, method, wrong),
                         i64::from(RpcError::INVALID_PARAMS)
@@ -863,6 +865,90 @@ fn rebuilds_and_scrubs_are_paused_resumed_and_aborted_by_rpc() {
                 ok(client, ABORT, scrub);
                 assert_eq!(array(client, "md")["array"]["health"], "optimal");
                 assert_eq!(array(client, "md")["process"], Value::Null);
+            });
+            None
+        },
+    );
+}
+
+#[test]
+fn a_resync_is_asked_for_seen_paused_and_ended_by_rpc() {
+    in_process("a_resync_is_asked_for_seen_paused_and_ended_by_rpc", |_| {
+        target(None, |socket| {
+            let client = &mut Client::connect(socket).unwrap();
+            disk(client, "a", 8192);
+            let slow = json!({"process_window_size_kb": 4, "process_max_bandwidth_mb_sec": 1});
+            ok(client, SET, slow);
+            // One that waits keeps what it was asked for, also in a saved configuration.
+            let md = json!({"name": "md", "base_bdevs": ["a", "b"], "resync": true});
+            ok(client, CREATE, md);
+            let saved = ours(&save_config(client));
+            assert_eq!(saved[1]["params"]["resync"], true, "{saved:?}");
+            disk(client, "b", 8192);
+            let now = array(client, "md");
+            assert_eq!(now["process"]["type"], "resync");
+            assert_eq!(now["array"]["dirty_ranges"], 1);
+            // What is saved meanwhile is the base that is read.
+            let saved = ours(&save_config(client));
+            assert_eq!(saved[1]["params"]["base_bdevs"], json!(["a", null]));
+            let resync = json!({"name": "md", "type": "resync"});
+            ok(client, PAUSE, resync.clone());
+            assert_eq!(array(client, "md")["process"]["is_paused"], true);
+            let scrub = json!({"name": "md", "type": "scrub"});
+            assert_eq!(fails(client, PAUSE, scrub), errno(libc::ENOENT));
+            ok(client, RESUME, resync.clone());
+            let faster = json!({"name": "md", "process_max_bandwidth_mb_sec": 0});
+            ok(client, SET, faster);
+            settle(client, "md");
+            assert_eq!(array(client, "md")["array"]["dirty_ranges"], 0);
+            assert_eq!(fails(client, ABORT, resync.clone()), errno(libc::ENOENT));
+            ok(client, DELETE, json!({"name": "md"}));
+            // When one is ended only the first base is read for good.
+            let md = json!({"name": "md", "base_bdevs": ["a", "b"], "resync": true});
+            ok(client, CREATE, md);
+            ok(client, ABORT, resync);
+            let now = array(client, "md");
+            assert_eq!(now["process"], Value::Null);
+            assert_eq!(now["array"]["dirty_ranges"], 1);
+        });
+        None
+    });
+}
+
+#[test]
+fn what_bases_have_done_and_how_long_that_took_is_seen_by_rpc() {
+    in_process(
+        "what_bases_have_done_and_how_long_that_took_is_seen_by_rpc",
+        |_| {
+            target(None, |socket| {
+                let client = &mut Client::connect(socket).unwrap();
+                for name in ["a", "b"] {
+                    disk(client, name, 64);
+                }
+                let md = json!({"name": "md", "base_bdevs": ["a", "b"], "slow_io_sec": 2});
+                ok(client, CREATE, md);
+                let base = |client: &mut Client, at: usize| {
+                    ok(client, IOSTAT, json!({"name": "md"}))[0]["base_bdevs_list"][at].take()
+                };
+                let before = base(client, 1);
+                ok(client, SCRUB, json!({"name": "md"}));
+                settle(client, "md");
+                let after = base(client, 1);
+                println!("{after:#}");
+                assert_eq!(after["name"], "b");
+                let reads = |base: &Value| base["reads"].as_u64().unwrap();
+                assert!(reads(&after) > reads(&before), "{before} {after}");
+                assert!(after["read_latency_us"].is_u64());
+                let now = array(client, "md");
+                assert_eq!(now["options"]["slow_io_sec"], 2);
+                assert_eq!(now["base_bdevs_list"][0]["is_slow"], false);
+                assert_eq!(now["base_bdevs_list"][0]["oldest_io_ms"], Value::Null);
+                assert_eq!(now["array"]["repairs"], 0);
+                let all = ok(client, IOSTAT, Value::Null);
+                assert_eq!(all.as_array().unwrap().len(), 1);
+                assert_eq!(all[0]["counters"]["slow"], 0);
+                let nobody = json!({"name": "other"});
+                assert_eq!(fails(client, IOSTAT, nobody), errno(libc::ENODEV));
             });
             None
         },
@@ -945,7 +1031,7 @@ fn rpc_py_drives_the_methods_and_saves_them() {
                 for name in ["a", "b", "c"] {
                     disk(client, name, 64);
                 }
-                let set = "bdev_rust_raid1_set_options --process-window-size-kb 64 -b 0 --io-timeout-sec 9";
+                let set = "bdev_rust_raid1_set_options --process-window-size-kb 64 -b 0 --io-timeout-sec 9 --slow-io-sec 3";
                 assert_eq!(ok(set).trim(), "true");
                 let create =
                     "bdev_rust_raid1_create -n md -r raid1 -z 0 -b a,b,- --read-policy primary";
@@ -953,6 +1039,7 @@ fn rpc_py_drives_the_methods_and_saves_them() {
                 let said = run(create).unwrap_err();
                 assert!(said.contains("\"code\": -17"), "{said}");
                 assert_eq!(array(client, "md")["options"]["io_timeout_sec"], 9);
+                assert_eq!(array(client, "md")["options"]["slow_io_sec"], 3);
                 ok("bdev_rust_raid1_add_base_bdev md c");
                 settle(client, "md");
                 ok("bdev_rust_raid1_remove_base_bdev c");
@@ -961,6 +1048,9 @@ fn rpc_py_drives_the_methods_and_saves_them() {
                 settle(client, "md");
                 ok("bdev_rust_raid1_scrub md --repair");
                 ok("bdev_rust_raid1_reset_counters md");
+                let said: Value =
+                    serde_json::from_str(&ok("bdev_rust_raid1_get_iostat md")).unwrap();
+                assert_eq!(said[0]["base_bdevs_list"][0]["name"], "a");
                 settle(client, "md");
                 let said = run("bdev_rust_raid1_abort_process md -t rebuild").unwrap_err();
                 assert!(said.contains("\"code\": -2,"), "{said}");

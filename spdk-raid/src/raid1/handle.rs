@@ -44,7 +44,7 @@ pub struct Raid1Builder {
     pub(super) bases: Vec<Option<String>>,
     pub(super) uuid: Option<Uuid>,
     pub(super) options: Options,
-    resync: bool,
+    pub(super) resync: bool,
     pub(super) data_offset: Blocks,
     persistence: Arc<dyn Persistence>,
 }

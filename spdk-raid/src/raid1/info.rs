@@ -64,6 +64,8 @@ pub struct BaseInfo {
     /// How old its oldest I/O is, in milliseconds: nothing below a second is seen, and none of that later than two seconds
     /// after its end.
     pub oldest_io_ms: Option<u64>,
+    /// Whether it was slower than [`Options::slow_io`](super::Options::slow_io) when SPDK looked last.
+    pub is_slow: bool,
 }
 
 /// What SPDK counts of a base since it was registered, or its statistics were reset: I/O of the array, of its jobs, and
@@ -166,6 +168,7 @@ impl BaseInfo {
             data_offset: 0,
             data_size: base.map_or(0, |base| base.num_blocks.0),
             oldest_io_ms: None,
+            is_slow: false,
         }
     }
 }
@@ -177,23 +180,20 @@ impl Array {
         let status = self.status();
         let slots = status.legs.slots();
         let total = status.blocks.0.max(1);
-        let bases = slots.iter().map(|slot| BaseInfo {
-            name: slot.name.clone(),
-            state: slot.state,
-            uuid: snapshot
-                .legs
-                .iter()
-                .find(|leg| leg.id == slot.id)
-                .map(|leg| leg.desc.info().uuid.to_string()),
-            is_configured: slot.state.is_active(),
-            data_offset: self.offset,
-            data_size: status.blocks.0,
-            oldest_io_ms: snapshot
-                .legs
-                .iter()
-                .find(|leg| leg.id == slot.id)
-                .and_then(|leg| leg.watch.oldest(now()))
-                .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        let bases = slots.iter().map(|slot| {
+            let leg = snapshot.legs.iter().find(|leg| leg.id == slot.id);
+            BaseInfo {
+                name: slot.name.clone(),
+                state: slot.state,
+                uuid: leg.map(|leg| leg.desc.info().uuid.to_string()),
+                is_configured: slot.state.is_active(),
+                data_offset: self.offset,
+                data_size: status.blocks.0,
+                oldest_io_ms: leg
+                    .and_then(|leg| leg.watch.oldest(now()))
+                    .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                is_slow: leg.is_some_and(|leg| leg.watch.is_slow(now())),
+            }
         });
         let processes = status.jobs.iter().map(|job| {
             let Seen {

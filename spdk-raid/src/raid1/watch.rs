@@ -57,6 +57,12 @@ impl Watch {
         before.is_none_or(|before| now.saturating_sub(before) >= LATEST)
     }
 
+    /// Whether it was slow the last time that SPDK looked.
+    pub(super) fn is_slow(&self, now: Duration) -> bool {
+        let slow = self.seen().slow;
+        slow.is_some_and(|at| now.saturating_sub(at) < LATEST)
+    }
+
     /// How old the oldest I/O is, if SPDK has said so lately: one of less than a second it does not.
     pub(super) fn oldest(&self, now: Duration) -> Option<Duration> {
         let round = self.seen().round?;
@@ -94,6 +100,8 @@ mod tests {
         assert!(!watch.is_newly_slow(ms(5001)));
         assert!(!watch.is_newly_slow(ms(6000)));
         assert!(!watch.is_newly_slow(ms(7000)));
+        assert!(watch.is_slow(ms(9000)));
+        assert!(!watch.is_slow(ms(11_000)));
         assert!(watch.is_newly_slow(ms(12_000)));
     }
 }

@@ -7,7 +7,7 @@ use super::options::OptionParams;
 use super::{CREATE, Create, SET_OPTIONS, SetOptions};
 use crate::raid1::array::Array;
 use crate::raid1::state::LegState;
-use crate::raid1::{Options, awaiting, list, module};
+use crate::raid1::{Options, Raid1Builder, awaiting, list, module};
 
 /// What makes the arrays again, those that wait for their bases, too.
 ///
@@ -22,14 +22,17 @@ pub(in crate::raid1) fn config() -> Vec<ConfigEntry> {
         process_window_size_kb: options.process_window_size_kb,
         process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
         io_timeout_sec: options.io_timeout_sec,
+        slow_io_sec: options.slow_io_sec,
     };
     let mut entries = vec![ConfigEntry::new(SET_OPTIONS, set_options)];
     let arrays = list::all();
     entries.extend(arrays.iter().filter_map(|array| config_of(array)));
     entries.extend(awaiting::all().into_iter().map(|array| {
         let asked = array.asked;
-        let uuid = asked.uuid;
-        entry(asked.name, asked.bases, uuid, &asked.options)
+        let Raid1Builder {
+            name, bases, uuid, ..
+        } = asked;
+        entry(name, bases, uuid, &asked.options, asked.resync)
     }));
     entries
 }
@@ -55,7 +58,8 @@ fn config_of(array: &Array) -> Option<ConfigEntry> {
         bases[first + 1..].fill(None);
     }
     let uuid = array.uuid.get().copied();
-    Some(entry(array.name.clone(), bases, uuid, &status.options))
+    let name = array.name.clone();
+    Some(entry(name, bases, uuid, &status.options, false))
 }
 
 fn entry(
@@ -63,6 +67,7 @@ fn entry(
     base_bdevs: Vec<Option<String>>,
     uuid: Option<Uuid>,
     options: &Options,
+    resync: bool,
 ) -> ConfigEntry {
     let options = OptionParams::of(options);
     let params = Create {
@@ -73,10 +78,12 @@ fn entry(
         uuid: uuid.map(|uuid| uuid.to_string()),
         superblock: None,
         degraded: None,
+        resync: resync.then_some(true),
         read_policy: options.read_policy,
         process_window_size_kb: options.process_window_size_kb,
         process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
         io_timeout_sec: options.io_timeout_sec,
+        slow_io_sec: options.slow_io_sec,
     };
     ConfigEntry::new(CREATE, params)
 }

@@ -18,13 +18,18 @@ pub(super) use self::shown::Shown;
 use self::shown::State;
 use super::awaiting::{self, Start};
 use super::handle::Raid1;
-use super::{list, module};
+use super::{BaseStats, Counts, list, module};
 
 /// The methods of arrays, for the app builder: [`with`](super::with) gives it all that this module is.
-pub static METHODS: [Method; 12] = [
+pub static METHODS: [Method; 13] = [
     rpc::method(CREATE, rpc::State::Runtime, create),
     rpc::method("bdev_rust_raid1_delete", rpc::State::Runtime, delete),
     rpc::method("bdev_rust_raid1_get_bdevs", rpc::State::Runtime, get_bdevs),
+    rpc::method(
+        "bdev_rust_raid1_get_iostat",
+        rpc::State::Runtime,
+        get_iostat,
+    ),
     rpc::method(SET_OPTIONS, rpc::State::Any, set_options),
     rpc::method(
         "bdev_rust_raid1_add_base_bdev",
@@ -86,10 +91,13 @@ struct Create {
     superblock: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     degraded: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resync: Option<bool>,
     read_policy: Option<Policy>,
     process_window_size_kb: Option<u32>,
     process_max_bandwidth_mb_sec: Option<u32>,
     io_timeout_sec: Option<u32>,
+    slow_io_sec: Option<u32>,
 }
 
 /// Answers `true`, as C's does, also when bases are not there yet.
@@ -117,6 +125,7 @@ async fn create(spdk: Spdk, params: Create) -> Result<bool, RpcError> {
         process_window_size_kb: params.process_window_size_kb,
         process_max_bandwidth_mb_sec: params.process_max_bandwidth_mb_sec,
         io_timeout_sec: params.io_timeout_sec,
+        slow_io_sec: params.slow_io_sec,
     };
     let mut builder = Raid1::builder(params.name).options(options.over(module::default_options())?);
     for base in params.base_bdevs {
@@ -124,6 +133,9 @@ async fn create(spdk: Spdk, params: Create) -> Result<bool, RpcError> {
             Some(base) => builder.base(base),
             None => builder.missing(),
         };
+    }
+    if params.resync == Some(true) {
+        builder = builder.resync();
     }
     if let Some(uuid) = params.uuid {
         let uuid: Uuid = uuid
@@ -218,6 +230,40 @@ async fn get_bdevs(_spdk: Spdk, params: GetBdevs) -> Result<Vec<Shown>, RpcError
     Ok(all)
 }
 
+#[derive(Deserialize)]
+struct GetIostat {
+    /// Of which array; without one, of all.
+    name: Option<String>,
+}
+
+/// An array, as `bdev_rust_raid1_get_iostat` shows it.
+#[derive(Serialize)]
+struct Iostat {
+    name: String,
+    counters: Counts,
+    base_bdevs_list: Vec<BaseStats>,
+}
+
+/// Not in the list of arrays: SPDK asks all threads for it, and the list is there also when one of them hangs.
+async fn get_iostat(_spdk: Spdk, params: GetIostat) -> Result<Vec<Iostat>, RpcError> {
+    let arrays = match params.name {
+        Some(name) => vec![find(&name)?],
+        None => Raid1::list(),
+    };
+    let mut all = Vec::with_capacity(arrays.len());
+    for array in arrays {
+        // One that goes meanwhile has none.
+        if let Ok(base_bdevs_list) = array.base_stats().await {
+            all.push(Iostat {
+                name: array.name().to_owned(),
+                counters: array.info().counters,
+                base_bdevs_list,
+            });
+        }
+    }
+    Ok(all)
+}
+
 /// The parameters of C's `bdev_raid_set_options`, and ours.
 #[derive(Serialize, Deserialize)]
 struct SetOptions {
@@ -228,6 +274,7 @@ struct SetOptions {
     process_window_size_kb: Option<u32>,
     process_max_bandwidth_mb_sec: Option<u32>,
     io_timeout_sec: Option<u32>,
+    slow_io_sec: Option<u32>,
 }
 
 async fn set_options(_spdk: Spdk, params: SetOptions) -> Result<bool, RpcError> {
@@ -236,6 +283,7 @@ async fn set_options(_spdk: Spdk, params: SetOptions) -> Result<bool, RpcError> 
         process_window_size_kb: params.process_window_size_kb,
         process_max_bandwidth_mb_sec: params.process_max_bandwidth_mb_sec,
         io_timeout_sec: params.io_timeout_sec,
+        slow_io_sec: params.slow_io_sec,
     };
     let Some(name) = params.name else {
         module::set_default_options(said.over(module::default_options())?);

@@ -32,6 +32,8 @@ pub(super) struct OptionParams {
     pub(super) process_max_bandwidth_mb_sec: Option<u32>,
     /// 0 is for ever.
     pub(super) io_timeout_sec: Option<u32>,
+    /// 0 is for ever.
+    pub(super) slow_io_sec: Option<u32>,
 }
 
 impl OptionParams {
@@ -53,6 +55,9 @@ impl OptionParams {
         if let Some(seconds) = self.io_timeout_sec {
             options.io_timeout = (seconds != 0).then(|| Duration::from_secs(seconds.into()));
         }
+        if let Some(seconds) = self.slow_io_sec {
+            options.slow_io = (seconds != 0).then(|| Duration::from_secs(seconds.into()));
+        }
         // What its block size makes of them is seen when there is one.
         options.check(1)?;
         Ok(options)
@@ -61,8 +66,10 @@ impl OptionParams {
     /// What says `options`, with what is no whole number rounded up.
     pub(super) fn of(options: &Options) -> Self {
         let up = |bytes: Bytes, unit| u32::try_from(bytes.0.div_ceil(unit)).unwrap_or(u32::MAX);
-        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() != 0);
-        let timeout = options.io_timeout.map_or(0, seconds);
+        let seconds = |time: Option<Duration>| {
+            let up = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() != 0);
+            u32::try_from(time.map_or(0, up)).unwrap_or(u32::MAX)
+        };
         Self {
             read_policy: Some(match options.read_policy {
                 ReadPolicy::LeastLoaded => Policy::LeastLoaded,
@@ -73,7 +80,8 @@ impl OptionParams {
             process_max_bandwidth_mb_sec: Some(
                 options.max_bandwidth.map_or(0, |bytes| up(bytes, MIB)),
             ),
-            io_timeout_sec: Some(u32::try_from(timeout).unwrap_or(u32::MAX)),
+            io_timeout_sec: Some(seconds(options.io_timeout)),
+            slow_io_sec: Some(seconds(options.slow_io)),
         }
     }
 }

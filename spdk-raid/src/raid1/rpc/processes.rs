@@ -1,4 +1,4 @@
-//! The methods for what an array does by itself: rebuilds and scrubs.
+//! The methods for what an array does by itself: rebuilds, scrubs, resyncs.
 
 use serde::Deserialize;
 use spdk_safe::app::Spdk;
@@ -36,6 +36,7 @@ pub(super) struct Which {
 enum Kind {
     Rebuild,
     Scrub,
+    Resync,
 }
 
 impl Which {
@@ -46,6 +47,7 @@ impl Which {
         let known = processes.filter_map(|process| match (process.kind, process.target) {
             ("rebuild", Some(target)) => Some((Kind::Rebuild, Process::Rebuild(target))),
             ("scrub", _) => Some((Kind::Scrub, Process::Scrub)),
+            ("resync", _) => Some((Kind::Resync, Process::Resync)),
             _ => None,
         });
         let meant = known.filter(|(kind, process)| {

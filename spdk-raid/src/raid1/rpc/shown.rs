@@ -50,6 +50,7 @@ struct Online {
     block_size: u32,
     processes: Vec<ProcessInfo>,
     dirty_ranges: usize,
+    repairs: usize,
     counters: Counts,
 }
 
@@ -87,6 +88,7 @@ impl Shown {
                 block_size: info.block_size,
                 processes: info.processes,
                 dirty_ranges: info.dirty_ranges,
+                repairs: info.repairs,
                 counters: info.counters,
             }),
             options: OptionParams::of(&options),
