@@ -539,7 +539,6 @@ fn r2_what_is_not_there_or_not_possible_is_an_error() {
                 assert_eq!(fails(client, REPLACE, params), code, "{array} {old} {base}");
             }
             assert_eq!(fails(client, REMOVE, json!({"name": "4th"})), nodev);
-            assert_eq!(fails(client, REMOVE, json!({"name": "c"})), busy);
             assert_eq!(fails(client, SCRUB, json!({"name": "waits"})), busy);
             ok(client, REMOVE, json!({"name": "a"}));
             assert_eq!(bdev(client, "a")["claimed"], false);
@@ -561,6 +560,87 @@ fn r2_what_is_not_there_or_not_possible_is_an_error() {
         });
         None
     });
+}
+
+#[test]
+fn a_waiting_array_starts_without_bases_that_are_taken_away() {
+    in_process(
+        "a_waiting_array_starts_without_bases_that_are_taken_away",
+        |_| {
+            target(None, |socket| {
+                let client = &mut Client::connect(socket).unwrap();
+                for name in ["a", "b", "c"] {
+                    disk(client, name, 64);
+                }
+                let (nodev, busy) = (errno(libc::ENODEV), errno(libc::EBUSY));
+                let md = json!({"name": "md", "base_bdevs": ["a", "where", "b"]});
+                ok(client, CREATE, md);
+                let wrong = json!({"name": "c", "raid_bdev": "md"});
+                assert_eq!(fails(client, REMOVE, wrong), nodev);
+                let more = json!({"raid_bdev": "md", "base_bdev": "c"});
+                assert_eq!(fails(client, ADD, more.clone()), busy);
+                // One that is there is free then.
+                ok(client, REMOVE, json!({"name": "b"}));
+                assert_eq!(bdev(client, "b")["claimed"], false);
+                let bases = array(client, "md")["base_bdevs_list"].take();
+                assert_eq!(bases[2]["name"], Value::Null);
+                // Without the one that does not come it starts.
+                assert_eq!(names(client, "configuring"), ["md"]);
+                ok(client, REMOVE, json!({"name": "where"}));
+                assert_eq!(names(client, "online"), ["md"]);
+                assert_eq!(states(client, "md"), ["in sync", "missing", "missing"]);
+                for base in ["b", "c"] {
+                    let params = json!({"raid_bdev": "md", "base_bdev": base});
+                    ok(client, ADD, params);
+                }
+                settle(client, "md");
+                // The last one that is awaited stays.
+                let other = json!({"name": "other", "base_bdevs": ["no", null]});
+                ok(client, CREATE, other);
+                assert_eq!(fails(client, REMOVE, json!({"name": "no"})), busy);
+                assert_eq!(names(client, "configuring"), ["other"]);
+                disk(client, "no", 64);
+                assert_eq!(states(client, "other"), ["in sync", "missing"]);
+            });
+            None
+        },
+    );
+}
+
+#[test]
+fn a_base_takes_a_missing_place_before_that_of_one_that_was_faulted() {
+    in_process(
+        "a_base_takes_a_missing_place_before_that_of_one_that_was_faulted",
+        |_| {
+            target(None, |socket| {
+                let client = &mut Client::connect(socket).unwrap();
+                for name in ["a", "b", "d", "e", "f"] {
+                    disk(client, name, 64);
+                }
+                // The second one will be faulted, the third is not there, the fourth is nobody's.
+                let bases = json!(["a", "b", "c", null]);
+                let md = json!({"name": "md", "base_bdevs": bases, "degraded": true});
+                ok(client, CREATE, md);
+                ok(client, "bdev_ramdisk_delete", json!({"name": "b"}));
+                while !states(client, "md")[1].starts_with("faulted") {}
+                let bases = |client: &mut Client| {
+                    let bases = array(client, "md")["base_bdevs_list"].take();
+                    let bases = bases.as_array().unwrap().iter();
+                    bases.map(|base| base["name"].clone()).collect::<Vec<_>>()
+                };
+                for (base, then) in [
+                    ("d", json!(["a", "b", "c", "d"])),
+                    ("e", json!(["a", "b", "e", "d"])),
+                    ("f", json!(["a", "f", "e", "d"])),
+                ] {
+                    ok(client, ADD, json!({"raid_bdev": "md", "base_bdev": base}));
+                    assert_eq!(bases(client), *then.as_array().unwrap(), "{base}");
+                }
+                settle(client, "md");
+            });
+            None
+        },
+    );
 }
 
 #[test]
@@ -703,8 +783,9 @@ fn bases_go_and_come_by_rpc_and_what_is_saved_never_has_one_that_missed_writes()
                     json!({"name": "d", "faults": hold}),
                 );
                 ok(client, ADD, json!({"raid_bdev": "md", "base_bdev": "d"}));
-                // In the first free place.
-                assert_eq!(states(client, "md"), ["in sync", "rebuilding", "missing"]);
+                // Not in the place of the one that was faulted.
+                let gone = "faulted: its bdev is gone";
+                assert_eq!(states(client, "md"), ["in sync", gone, "rebuilding"]);
                 let process = &array(client, "md")["process"];
                 assert_eq!(process["type"], "rebuild");
                 assert_eq!(process["target"], "d");

@@ -9,12 +9,15 @@
 //!        │  ▲                 │
 //!        │  └────── 5 ────────┘
 //!        └─ 6 ─► (deleted)
-//!   1: create, all bases are there   2: create, some are not   3: examine   4: assemble   5: assemble failed, or a base
-//!   went   6: delete
+//!   1: create, all bases are there   2: create, some are not   3: examine; remove, of one that is not there   4: assemble
+//!   5: assemble failed, or a base went   6: delete
 //! ```
 //!
 //! A base that is there is opened and claimed at once, in its examination: it holds what was written through the array,
 //! and whoever knows that by its looks (a store of logical volumes) would take the base for its own otherwise.
+//!
+//! A base can be taken away: its place is then one that the array begins without. None can be added: those that an array
+//! begins with count as in sync, and what comes later has to be filled, which takes an array that works.
 //!
 //! The list is that of the app thread. It is borrowed for single looks, never across a call.
 
@@ -24,13 +27,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use spdk_safe::app::Spdk;
+use spdk_safe::app::{self, Spdk};
 use spdk_safe::bdev::{self, BdevEvent, BdevEvents, BdevInfo};
 use spdk_safe::error::{OpenError, ThreadError};
 use spdk_safe::thread;
 
 use super::bases::Base;
-use super::error::CreateError;
+use super::error::{ChangeError, CreateError};
 use super::handle::{Raid1, Raid1Builder};
 use super::layout::{Layout, LayoutError};
 use super::list;
@@ -329,14 +332,70 @@ pub(super) fn set_options(name: &str, options: &Options) {
     });
 }
 
+impl Entry {
+    /// The place of a base, by its own name if it is there, and otherwise by the name that was asked for.
+    fn place_of(&self, name: &str) -> Option<usize> {
+        let has = |base: &Option<Base>| base.as_ref().is_some_and(|base| base.name == name);
+        let there = self.bases.iter().position(has);
+        let asked = self.asked.bases.iter();
+        there.or_else(|| {
+            asked
+                .map(Option::as_deref)
+                .position(|known| known == Some(name))
+        })
+    }
+}
+
 /// The array that waits, and has the base `name`.
 pub(super) fn owner(name: &str) -> Option<String> {
     with(|waiting| {
-        let mut entries = waiting.entries.iter();
-        let entry =
-            entries.find(|entry| entry.bases.iter().flatten().any(|base| base.name == name))?;
+        let has = |entry: &&Entry| entry.bases.iter().flatten().any(|base| base.name == name);
+        let entry = waiting.entries.iter().find(has)?;
         Some(entry.asked.name.clone())
     })
+}
+
+/// The oldest array that waits for the base `name`.
+pub(super) fn waits_for(name: &str) -> Option<String> {
+    with(|waiting| {
+        let entry = waiting.entries.iter();
+        let entry = entry
+            .into_iter()
+            .find(|entry| entry.place_of(name).is_some())?;
+        Some(entry.asked.name.clone())
+    })
+}
+
+/// Takes the base `name` away from the array `array`, which begins without it, perhaps now; waits until it is free.
+pub(super) async fn remove(spdk: &Spdk, array: &str, name: &str) -> Result<(), ChangeError> {
+    loop {
+        let is_busy = with(|waiting| waiting.by_name(array).is_some_and(|entry| entry.is_busy));
+        if !is_busy {
+            break;
+        }
+        app::yield_now().await;
+    }
+    let taken = with(|waiting| {
+        let Some(entry) = waiting.by_name(array) else {
+            return Some(Err(ChangeError::Ending));
+        };
+        let name = || name.to_owned();
+        let Some(slot) = entry.place_of(&name()) else {
+            return Some(Err(ChangeError::NotMember { name: name() }));
+        };
+        if entry.asked.bases.iter().flatten().count() == 1 {
+            return Some(Err(ChangeError::Last { name: name() }));
+        }
+        entry.asked.bases[slot] = None;
+        Some(Ok((entry.id, entry.bases[slot].take())))
+    });
+    let (id, base) = taken.unwrap_or(Err(ChangeError::Ending))?;
+    log::info!("raid1 {array:?} comes without base {name:?}, which is taken away");
+    if let Some(base) = base {
+        base.desc.close().await;
+    }
+    try_to_start(spdk, id);
+    Ok(())
 }
 
 /// Deletes an array that waits: lets go of its bases. False if there is none of that name.

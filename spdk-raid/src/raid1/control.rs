@@ -423,10 +423,15 @@ impl Control {
             let slots = status.legs.slots();
             let wanted = instead_of.as_ref().unwrap_or(&name);
             let free = |at: &usize| !slots[*at].state.is_active();
-            let same = (0..slots.len())
-                .filter(free)
-                .find(|&at| slots[at].name.as_ref() == Some(wanted));
-            same.or_else(|| (0..slots.len()).find(free))
+            // Its own one first, then one that is nobody's, then one of a base that is not there; that of a base which
+            // has failed, and may be wanted back, is the last.
+            let rank = |at: &usize| match (&slots[*at].name, slots[*at].state) {
+                (Some(name), _) if name == wanted => 0,
+                (None, _) => 1,
+                (Some(_), LegState::Missing) => 2,
+                _ => 3,
+            };
+            (0..slots.len()).filter(free).min_by_key(rank)
         };
         let slot = slot.ok_or_else(|| ChangeError::Full { name: name.clone() })?;
         let joined = self.array.status().legs.join(slot, name.clone());

@@ -127,7 +127,9 @@ impl Raid1 {
         set.await.ok_or(ChangeError::Ending)
     }
 
-    /// Adds the bdev named `base` in a free place, the one that it had before if that is free, and begins to fill it.
+    /// Adds the bdev named `base` in a free place, and begins to fill it: in the one that it had before if that is free,
+    /// else in one that is missing, and only if there is none in that of a base that was faulted.
+    ///
     /// Where the filling has come to is in [`info`](Self::info).
     ///
     /// # Errors

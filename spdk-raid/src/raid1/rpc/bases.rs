@@ -6,7 +6,7 @@ use spdk_safe::bdev;
 use spdk_safe::rpc::RpcError;
 
 use super::find;
-use crate::raid1::{Raid1, awaiting, list};
+use crate::raid1::{awaiting, list};
 
 /// The own name of the bdev that is called `name`, if it is there.
 fn own_name(spdk: &Spdk, name: &str) -> Result<Option<String>, RpcError> {
@@ -45,17 +45,21 @@ pub(super) struct Remove {
 pub(super) async fn remove(spdk: Spdk, params: Remove) -> Result<bool, RpcError> {
     let name = own_name(&spdk, &params.name)?.unwrap_or(params.name);
     let array = match params.raid_bdev {
-        Some(array) => find(&array)?,
+        Some(array) => array,
         None => owner(&name)?,
     };
-    array.remove(&name).await?;
+    if awaiting::options(&array).is_some() {
+        awaiting::remove(&spdk, &array, &name).await?;
+    } else {
+        find(&array)?.remove(&name).await?;
+    }
     Ok(true)
 }
 
-/// The array that uses the base `name`; if there is none, one that has used it.
-fn owner(name: &str) -> Result<Raid1, RpcError> {
+/// The array that uses the base `name`; if there is none, one that waits for it, or one that has used it.
+fn owner(name: &str) -> Result<String, RpcError> {
     if let Some(array) = awaiting::owner(name) {
-        return find(&array);
+        return Ok(array);
     }
     let arrays = list::all();
     let has = |is_wanted: fn(bool) -> bool| {
@@ -66,14 +70,13 @@ fn owner(name: &str) -> Result<Raid1, RpcError> {
                 .any(|slot| slot.name.as_deref() == Some(name) && is_wanted(slot.state.is_active()))
         })
     };
-    let array = has(|is_active| is_active).or_else(|| has(|_| true));
-    match array {
-        Some(array) => find(&array.name),
-        None => Err(RpcError::new(
-            -libc::ENODEV,
-            format!("bdev {name:?} is the base of no raid1"),
-        )),
-    }
+    let used = has(|is_active| is_active).map(|array| array.name.clone());
+    let used = used.or_else(|| awaiting::waits_for(name));
+    let used = used.or_else(|| has(|_| true).map(|array| array.name.clone()));
+    used.ok_or_else(|| {
+        let text = format!("bdev {name:?} is the base of no raid1");
+        RpcError::new(-libc::ENODEV, text)
+    })
 }
 
 /// Which base goes, and which comes in its place.

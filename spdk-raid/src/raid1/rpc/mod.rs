@@ -161,8 +161,8 @@ fn find(name: &str) -> Result<Raid1, RpcError> {
         return Err(RpcError::new(
             -libc::EBUSY,
             format!(
-                "raid1 {name:?} waits for its bases; to start it with those that are there, delete it, and create it \
-                 with \"degraded\": true"
+                "raid1 {name:?} waits for its bases; it starts without those that are taken away from it, and then \
+                 others can be added"
             ),
         ));
     }
