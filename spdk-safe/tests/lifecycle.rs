@@ -72,6 +72,29 @@ fn d4_close_waits_for_channels() {
 }
 
 #[test]
+fn d4_a_close_that_revokes_waits_for_io_in_flight_alone() {
+    SPDK.run(async |spdk| {
+        let desc = disk(&spdk, "d4-revoke").await;
+        let (ch, share) = (desc.channel().unwrap(), desc.share());
+        let mut io = Box::pin(ch.write(Lba(0), desc.alloc(Blocks(8)).unwrap()));
+        start(&mut io);
+        let close = desc.close();
+        close.revoke().unwrap();
+        io.await.0.unwrap();
+        close.await;
+        // Whoever has kept something has kept nothing.
+        let late = ch.write(Lba(0), vec![0_u8; 512]).await.0;
+        assert!(matches!(late, Err(IoError::Removed { .. })), "{late:?}");
+        let late = share.channel().err().unwrap();
+        assert!(matches!(late, ChannelError::Removed { .. }), "{late:?}");
+        let again = BdevDesc::open(&spdk, "d4-revoke").read_write().unwrap();
+        again.close().await;
+        MallocBdev::delete(&spdk, "d4-revoke").await.unwrap();
+        drop((ch, share));
+    });
+}
+
+#[test]
 fn i2_futures_dropped_before_during_and_after_their_io_lose_nothing() {
     SPDK.run(async |spdk| {
         let desc = disk(&spdk, "i2").await;

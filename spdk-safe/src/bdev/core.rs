@@ -406,7 +406,8 @@ impl DescCore {
         state.raw
     }
 
-    /// Lets go of the bdev without waiting for the handles: it was removed, or the app ends.
+    /// Lets go of the bdev without waiting for the handles: it was removed, somebody has had enough of waiting, or the app
+    /// ends.
     pub(super) fn revoke(self: &Arc<Self>) {
         self.removed.store(true, Ordering::Relaxed);
         // Before the descriptor can be closed, which ends the streams; whoever waits is woken at the end.

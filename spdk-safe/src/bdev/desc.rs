@@ -25,7 +25,7 @@ use crate::app::Spdk;
 use crate::env::{AllocError, DmaBuf, UninitDmaBuf};
 use crate::error::{ChannelError, ClaimError, OpenError, ThreadError};
 use crate::module::BdevModule;
-use crate::thread::ThreadBound;
+use crate::thread::{ThreadBound, app_thread};
 use crate::units::Blocks;
 
 mod sealed {
@@ -186,7 +186,8 @@ impl<M: DescMode, S: DescState> BdevDesc<M, S> {
         }
     }
 
-    /// Closes the descriptor, and waits until it is closed: for shares, channels and I/O in flight.
+    /// Closes the descriptor, and waits until it is closed: for shares, channels and I/O in flight, or, after
+    /// [`CloseDesc::revoke`], for I/O in flight alone.
     ///
     /// Dropping it closes it as well, without a way to wait.
     pub fn close(self) -> CloseDesc {
@@ -307,6 +308,20 @@ impl<M: DescMode> SharedDesc<M> {
 pub struct CloseDesc {
     waiter: CloseWaiter,
     _bound: ThreadBound,
+}
+
+impl CloseDesc {
+    /// Takes the bdev from those who still have shares and channels, as if it had been removed: what they start is a clean
+    /// error, what waits for memory fails, and the descriptor closes when what is in flight has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadError`] anywhere but on the app thread.
+    pub fn revoke(&self) -> Result<(), ThreadError> {
+        app_thread::check()?;
+        self.waiter.core.revoke();
+        Ok(())
+    }
 }
 
 impl Future for CloseDesc {
