@@ -1,5 +1,6 @@
 //! The bdevs below an array: opened, claimed, and followed.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::control::Command;
 use super::error::{ChangeError, CreateError};
 use super::layout;
 use super::state::{FaultReason, LegId};
-use super::watch::Watch;
+use super::watch::{self, Watch};
 
 /// A base that is ours, and not in use yet. Dropping it lets go of it.
 pub(super) struct Base {
@@ -108,6 +109,52 @@ impl Base {
             });
         }
         Ok(())
+    }
+}
+
+/// The base of a leg.
+pub(super) struct Held {
+    pub(super) desc: BdevDesc<ReadWrite, Claimed>,
+    watch: Arc<Watch>,
+}
+
+/// How often it is looked whether a base that has left has I/O of its own.
+const LOOK: Duration = Duration::from_millis(250);
+
+impl Held {
+    pub(super) fn new(desc: BdevDesc<ReadWrite, Claimed>, watch: &Arc<Watch>) -> Self {
+        Self {
+            desc,
+            watch: Arc::clone(watch),
+        }
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.desc.is_removed()
+    }
+
+    /// Lets go of a base that has left all threads, and waits until it is free. In a task of an executor of ours.
+    ///
+    /// Requests that began before have a channel to it until they end, and another leg may hold them for ever. So it is
+    /// taken from them when its own I/O has ended: no new one has come since, and what were left would be so old by now
+    /// that SPDK had said so. Not before: what it does not answer is reset, through that channel.
+    pub(super) async fn let_go(self) {
+        let Self { desc, watch } = self;
+        let mut close = pin!(desc.close());
+        if spdk_exec::timeout(watch::LATEST, close.as_mut())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        while watch.oldest(now()).is_some() {
+            if spdk_exec::timeout(LOOK, close.as_mut()).await.is_ok() {
+                return;
+            }
+        }
+        // On another thread than the app's nobody gets here.
+        let _ = close.revoke();
+        close.await;
     }
 }
 

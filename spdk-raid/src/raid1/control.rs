@@ -17,21 +17,20 @@ use std::sync::Arc;
 use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt;
 use spdk_safe::app::Spdk;
-use spdk_safe::bdev::{BdevDesc, Claimed};
 use spdk_safe::io_device::RegisteredIoDevice;
 use spdk_safe::module::{RegisteredBdev, UnregisterBdev};
-use spdk_safe::prelude::ReadWrite;
 use spdk_safe::thread::{self, Thread};
 use spdk_safe::units::{Blocks, Lba};
 
 use super::array::Array;
-use super::bases::{self, Base};
+use super::bases::{self, Base, Held};
 use super::error::{ChangeError, CreateError};
 use super::info::{BaseStats, Process};
 use super::jobs::{self, Job, JobKind};
 use super::lane::{Lane, Lanes};
 use super::options::Options;
 use super::persist::{Persistence, Record};
+use super::settle::later;
 use super::snapshot::{ALL, Dirty, Leg, Snapshot};
 use super::state::{FaultReason, LegId, LegState, Refused};
 use super::watch::Watch;
@@ -110,7 +109,7 @@ pub(super) struct Control {
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) persistence: Arc<dyn Persistence>,
     /// Of the legs that are used.
-    pub(super) descs: BTreeMap<LegId, BdevDesc<ReadWrite, Claimed>>,
+    pub(super) descs: BTreeMap<LegId, Held>,
     pub(super) bdev: Option<RegisteredBdev>,
     pub(super) lanes: RegisteredIoDevice<Lanes>,
     /// The last state was kept.
@@ -222,7 +221,7 @@ impl Control {
     async fn fault(&mut self, legs: &[LegId], reason: FaultReason) -> bool {
         let (mut left, mut all) = (Vec::new(), true);
         for &leg in legs {
-            let is_gone = self.descs.get(&leg).is_some_and(BdevDesc::is_removed);
+            let is_gone = self.descs.get(&leg).is_some_and(Held::is_removed);
             let reason = if is_gone { FaultReason::Gone } else { reason };
             let faulted = self.array.status().legs.fault(leg, reason);
             match faulted {
@@ -321,12 +320,11 @@ impl Control {
 
     /// Lets go of the bdev of a leg that has left; `done` hears when it is free.
     fn close(&mut self, leg: LegId, done: Option<oneshot::Sender<Result<(), ChangeError>>>) {
-        let Some(desc) = self.descs.remove(&leg) else {
+        let Some(held) = self.descs.remove(&leg) else {
             return answer(done, Ok(()));
         };
-        let close = desc.close();
-        let _ = thread::spawn_local(async move {
-            close.await;
+        later(async move {
+            held.let_go().await;
             answer(done, Ok(()));
         });
     }
@@ -465,7 +463,8 @@ impl Control {
         let watch = Arc::new(Watch::default());
         let shared = Arc::new(desc.share());
         bases::follow(&self.array, leg, &desc, &shared, &watch);
-        self.descs.insert(leg, desc);
+        let held = Held::new(desc, &watch);
+        self.descs.insert(leg, held);
         self.array.published.update(|snapshot| {
             snapshot.legs.push(Leg {
                 id: leg,
@@ -534,7 +533,7 @@ impl Control {
         let Some(job) = job else {
             return answer(Some(done), Err(ChangeError::NoJob));
         };
-        let mut desc = None;
+        let mut held = None;
         if let Some(leg) = job.leg {
             let is_filled = {
                 let status = self.array.status();
@@ -545,14 +544,14 @@ impl Control {
                 return answer(Some(done), Err(ChangeError::NoJob));
             }
             // Closed below.
-            desc = self.descs.remove(&leg);
+            held = self.descs.remove(&leg);
             self.fault(&[leg], FaultReason::Asked).await;
         }
         job.abort();
         let ended = job.ended();
-        let _ = thread::spawn_local(async move {
-            if let Some(desc) = desc {
-                desc.close().await;
+        later(async move {
+            if let Some(held) = held {
+                held.let_go().await;
             }
             // Nothing is ever sent.
             let _ = ended.await;
@@ -564,8 +563,8 @@ impl Control {
     fn stats(&self, done: oneshot::Sender<Vec<BaseStats>>) {
         let slots = self.array.status().legs.slots().to_vec();
         let calls = slots.into_iter().filter_map(|slot| {
-            let desc = self.descs.get(&slot.id)?;
-            Some((slot.name.unwrap_or_default(), desc.stats()))
+            let held = self.descs.get(&slot.id)?;
+            Some((slot.name.unwrap_or_default(), held.desc.stats()))
         });
         let calls: Vec<_> = calls.collect();
         let _ = thread::spawn_local(async move {
@@ -666,8 +665,8 @@ impl Control {
             .update(|snapshot| snapshot.legs.clear());
         self.lanes.unregister().await;
         let legs: Vec<_> = std::mem::take(&mut self.descs).into_values().collect();
-        for desc in legs {
-            desc.close().await;
+        for held in legs {
+            held.desc.close().await;
         }
         self.array.status().jobs.clear();
         super::list::remove(&self.array);

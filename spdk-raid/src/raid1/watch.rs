@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const ROUND: Duration = Duration::from_millis(500);
 /// SPDK has looked again by then.
-const LATEST: Duration = Duration::from_millis(2500);
+pub(super) const LATEST: Duration = Duration::from_millis(2500);
 
 /// What SPDK says of the I/O of a leg.
 #[derive(Debug, Default)]
