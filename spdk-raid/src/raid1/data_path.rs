@@ -261,6 +261,8 @@ where
         };
         match &leg.here {
             Some(here) => W::send(&ios, here, on(leg, lba), below, below == blocks, at as u8),
+            // Nothing is on it yet, and it is not filled before all threads have a channel.
+            None if leg.front == 0 => {}
             None => legs.is_not_reached(at),
         }
     }

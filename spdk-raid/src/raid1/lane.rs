@@ -256,8 +256,8 @@ impl View {
         let mut legs = Vec::with_capacity(snapshot.legs.len());
         for leg in &snapshot.legs {
             let known = old.and_then(|old| old.legs.iter().find(|known| known.id == leg.id));
-            let here = match known {
-                Some(known) => known.here.clone(),
+            let here = match known.and_then(|known| known.here.clone()) {
+                Some(here) => Some(here),
                 None => match leg.desc.channel_below() {
                     Ok(channel) => Some(Rc::new(Here {
                         channel,
@@ -266,6 +266,7 @@ impl View {
                     // It goes, or this thread is not told yet that it is gone.
                     Err(ChannelError::Removed { .. }) => None,
                     Err(error) if old.is_none() => return Err(error),
+                    // Tried again with the next view; nothing is on it before all threads have one.
                     Err(_) => None,
                 },
             };
@@ -312,6 +313,12 @@ impl View {
     /// then, as on a thread that had no channel before. When a RESET ends all threads get new views.
     pub(super) fn is_reset(&self) -> bool {
         self.resets.is_none() || self.array.resets.begun() != self.resets
+    }
+
+    /// Whether it knows a leg, and has no channel to it.
+    pub(super) fn lacks(&self, id: LegId) -> bool {
+        let mut legs = self.legs.iter();
+        legs.any(|leg| leg.id == id && leg.here.is_none())
     }
 
     /// Whether I/O to a leg waits for memory on this thread.

@@ -7,6 +7,7 @@ mod job;
 mod pace;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spdk_safe::units::{Blocks, Lba};
@@ -15,12 +16,13 @@ pub(super) use self::job::{Job, JobKind, Seen};
 use super::array::Array;
 use super::control::Command;
 use super::copy::{Compared, Copier, CopyError};
+use super::lane::Lane;
 use super::lock::RangeLock;
 use super::snapshot::ALL;
 use super::state::{FaultReason, LegId};
 use crate::split::Extent;
 
-/// How long a job waits before it tries again; a resync doubles that, so often.
+/// How long a job waits before it tries again; some double that, so often.
 const WAIT: Duration = Duration::from_millis(20);
 const LONGEST: u32 = 9;
 
@@ -36,6 +38,9 @@ fn window(array: &Array) -> u64 {
 /// Fills a leg from its beginning to its end.
 pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
     let mut copier = Copier::new(&array);
+    if !is_reached(&array, &job, leg, &mut copier).await {
+        return;
+    }
     let mut tries = 0;
     let failed = loop {
         if !job.goes_on(&array, &mut copier).await {
@@ -102,6 +107,38 @@ pub(super) async fn rebuild(array: Arc<Array>, job: Arc<Job>, leg: LegId) {
     array
         .fault(vec![leg], failed.unwrap_or(FaultReason::Rebuild))
         .await;
+}
+
+/// Waits until all threads have a channel to a leg that nothing is on yet: one that has none could not write what the
+/// others do, and the leg would be at fault. False if the job is to end.
+async fn is_reached(array: &Arc<Array>, job: &Job, leg: LegId, copier: &mut Copier) -> bool {
+    let mut tries = 0;
+    loop {
+        if !job.goes_on(array, copier).await {
+            return false;
+        }
+        let lacks = Arc::new(AtomicBool::new(false));
+        let found = Arc::clone(&lacks);
+        let look = move |lane: &Lane| {
+            found.fetch_or(lane.view().lacks(leg), Ordering::Relaxed);
+        };
+        array.visit(look).await;
+        if !lacks.load(Ordering::Relaxed) {
+            return true;
+        }
+        if tries == 0 {
+            log::warn!(
+                "raid1 {:?}: a base is not filled before all threads have a channel to it; some get none now",
+                array.name
+            );
+        }
+        // Less and less often: SPDK logs each time.
+        spdk_exec::sleep(WAIT * (1 << tries)).await;
+        tries = (tries + 1).min(LONGEST);
+        // New views try again.
+        array.published.update(|_| ());
+        array.pass().await;
+    }
 }
 
 /// The legs that have all data.
