@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 
 use spdk_bdevs::ramdisk::{self, Action, Fault, Ramdisk};
@@ -15,6 +15,7 @@ use spdk_safe::app::yield_now;
 use spdk_safe::module::{BdevModule, BlockDevice, BlockDeviceBuilder, Request, RequestStatus};
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
+use spdk_safe::thread;
 
 static MOODY: BdevModule = BdevModule::new(c"rust_moody_disks");
 static SPDK: Harness = Harness::new(&[&MODULE, &ramdisk::MODULE, &MOODY]);
@@ -124,18 +125,20 @@ fn a_base_that_is_taken_away_is_kept_for_its_own_io_and_no_longer() {
     });
 }
 
-/// A disk over another one, which gives no channels when it does not like to.
+/// A disk over another one, which gives no channels to a thread that it does not like.
 struct Moody {
     base: spdk_safe::bdev::SharedDesc<ReadWrite>,
 }
 
-static REFUSES: AtomicBool = AtomicBool::new(false);
+/// Which one; 0 is none.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 impl BlockDevice for Moody {
     type Channel = IoChannel<ReadWrite>;
 
     fn create_channel(&self) -> Result<Self::Channel, ChannelError> {
-        match REFUSES.load(SeqCst) {
+        let here = thread::current_id().unwrap().get();
+        match REFUSED.load(SeqCst) == here {
             true => Err(ChannelError::Device("it does not like to".into())),
             false => self.base.channel(),
         }
@@ -163,7 +166,8 @@ fn a_thread_that_gets_no_channel_to_a_new_base_tries_again_and_nothing_is_faulte
         let md = builder.base("shy0").missing().create(&spdk).await.unwrap();
         let desc = BdevDesc::open(&spdk, "shy").read_write().unwrap();
         let ch = desc.channel().unwrap();
-        REFUSES.store(true, SeqCst);
+        // The thread of the rebuild gets one.
+        REFUSED.store(thread::current_id().unwrap().get(), SeqCst);
         md.add("shy1").await.unwrap();
         // Nothing that is done meanwhile blames the base.
         for at in 0..20 {
@@ -177,7 +181,7 @@ fn a_thread_that_gets_no_channel_to_a_new_base_tries_again_and_nothing_is_faulte
         let rebuilding = LegState::Rebuilding { front: Lba(0) };
         assert_eq!(info.base_bdevs_list[1].state, rebuilding);
         assert_eq!(info.counters.faults, 0);
-        REFUSES.store(false, SeqCst);
+        REFUSED.store(0, SeqCst);
         until("filled", || md.info().state == ArrayState::Optimal).await;
         ch.write(Lba(1), vec![99; 512]).await.0.unwrap();
         drop(ch);
