@@ -113,7 +113,12 @@ async fn run_array(case: &Case, prefix: &str, plan: Plan) -> Checked {
     };
     let is_unequal = plan.kind == Kind::Unequal;
     let mut builder = Raid1::builder(format!("{prefix}md"))
-        .options(options(plan.policy, plan.window, 0, patience(&plan)))
+        .options(options(
+            plan.policy,
+            plan.window,
+            plan.bandwidth,
+            patience(&plan),
+        ))
         .persistence(Arc::new(persistence));
     for (at, what) in plan.disks.iter().enumerate() {
         let of = plan.faults.iter().filter(|(disk, _)| *disk == at);

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Any,
     /// All legs fail to write zeroes, each of them a bit differently, and somebody looks at what is there then.
     Storm,
+    /// Legs are filled slowly, while their sources fail writes one after the other, which it takes long to keep.
+    Fill,
     /// Legs grow, and the array with them.
     Grows,
     /// Legs keep or say something else than they were told, but for the first one, which is read.
@@ -126,6 +128,8 @@ pub(crate) struct Plan {
     pub(crate) missing: bool,
     pub(crate) policy: usize,
     pub(crate) window: u64,
+    /// Blocks in a second that a job may move at first; 0 is as many as it can.
+    pub(crate) bandwidth: u64,
     /// Polls that it takes to keep the array's state, at most.
     pub(crate) persist: usize,
     /// One in so many attempts to keep it fails; 0 is none.
@@ -158,11 +162,18 @@ impl Plan {
             80..110 => Kind::Grows,
             110..140 => Kind::Corrupt,
             140..180 => Kind::Unequal,
+            180..220 => Kind::Fill,
             _ => Kind::Any,
         };
         let mut plan = Self::drawn(random, kind, world);
         if random.one_in(6) && kind != Kind::Late {
-            let kinds = [Kind::Any, Kind::Storm, Kind::Grows, Kind::Unequal];
+            let kinds = [
+                Kind::Any,
+                Kind::Storm,
+                Kind::Fill,
+                Kind::Grows,
+                Kind::Unequal,
+            ];
             let kind = kinds[random.below(kinds.len())];
             plan.other = Some(Box::new(Self::drawn(random, kind, world)));
         }
@@ -171,9 +182,9 @@ impl Plan {
 
     fn drawn(random: &mut Random, kind: Kind, world: &World) -> Self {
         // One in eight without anything that goes wrong.
-        let is_calm = random.one_in(8) && !matches!(kind, Kind::Storm | Kind::Late);
+        let is_calm = random.one_in(8) && !matches!(kind, Kind::Storm | Kind::Late | Kind::Fill);
         let legs = 2 + random.below(3);
-        let needs_ramdisks = matches!(kind, Kind::Storm | Kind::Grows);
+        let needs_ramdisks = matches!(kind, Kind::Storm | Kind::Grows | Kind::Fill);
         let disks: Vec<_> = (0..legs + SPARES)
             .map(|at| DiskPlan {
                 is_malloc: random.one_in(4) && !needs_ramdisks,
@@ -184,6 +195,8 @@ impl Plan {
         let rock = match kind {
             Kind::Storm => None,
             Kind::Corrupt | Kind::Unequal => Some(0),
+            // The sources come before it.
+            Kind::Fill => Some(legs - 1),
             _ => (is_calm || !random.one_in(3)).then(|| random.below(legs)),
         };
         let refuses = rock.is_some() && !is_calm && kind != Kind::Corrupt && random.one_in(6);
@@ -200,10 +213,20 @@ impl Plan {
             rock,
             locks,
             refuses,
-            missing: random.one_in(4) && kind != Kind::Grows,
+            missing: kind == Kind::Fill || (random.one_in(4) && kind != Kind::Grows),
             policy: random.below(3),
-            window: window(random),
-            persist: random.below(40),
+            window: match kind {
+                Kind::Fill => [1, 3, 8][random.below(3)],
+                _ => window(random),
+            },
+            bandwidth: match kind {
+                Kind::Fill => [1000, 3000, 10_000][random.below(3)],
+                _ => [0, 0, 1000, 5000][random.below(4)],
+            },
+            persist: match kind {
+                Kind::Fill => 40 + random.below(200),
+                _ => random.below(40),
+            },
             forgets: if random.one_in(10) && !is_calm { 3 } else { 0 },
             last_scrub: random.one_in(2).then(|| random.one_in(2)),
             faults: Vec::new(),
@@ -258,6 +281,16 @@ impl Plan {
                         self.faults.push((at, fault));
                     }
                 }
+            }
+            Kind::Fill => {
+                for &at in ramdisks.iter().filter(|&&at| Some(at) != rock) {
+                    for _ in 0..1 + random.below(3) {
+                        let fault = Fault::new([Action::Fail, Action::Abort][random.below(2)]);
+                        self.faults
+                            .push((at, fault.io(IoType::Write).after(random.below(80) as u64)));
+                    }
+                }
+                return;
             }
             Kind::Late => {
                 let io = [IoType::Read, IoType::Write][random.below(2)];
@@ -353,6 +386,7 @@ impl Plan {
         let legs = self.disks.len() - SPARES;
         let count = match self.kind {
             Kind::Storm if random.one_in(2) => 0,
+            Kind::Fill => random.below(3),
             _ if random.one_in(8) => 0,
             _ => 1 + random.below(8),
         };
@@ -370,6 +404,16 @@ impl Plan {
             self.admin.push(Admin { pause, deed });
         }
         match self.kind {
+            Kind::Fill => {
+                for at in 0..legs + SPARES {
+                    let at = (legs + at) % (legs + SPARES);
+                    if Some(at) != self.rock {
+                        let pause = below_one_of(random, [30, 100, 600]);
+                        let deed = Deed::Add(at);
+                        self.admin.push(Admin { pause, deed });
+                    }
+                }
+            }
             Kind::Grows => {
                 let more = 1 + random.below(ROOM as usize) as u64;
                 for at in 0..legs + SPARES {
@@ -456,10 +500,11 @@ impl fmt::Display for Plan {
         }
         writeln!(
             f,
-            "  missing {}, policy {}, window {}, persistence in {} polls, 1 of {} fails, refusals {}, last scrub {:?}",
+            "  missing {}, policy {}, window {}, {} blocks a second, persistence in {} polls, 1 of {} fails, refusals {}, last scrub {:?}",
             self.missing,
             self.policy,
             self.window,
+            self.bandwidth,
             self.persist,
             self.forgets,
             self.refuses,
