@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::{Either, join, join_all, select, try_join_all};
 use spdk_raid::raid1::persist::{PersistError, Persistence, Record, Recorded};
-use spdk_raid::raid1::state::{ArrayState, LegState};
-use spdk_raid::raid1::{Options, Process, ProcessInfo, Raid1, ReadPolicy};
+use spdk_raid::raid1::state::{ArrayState, FaultReason, LegState};
+use spdk_raid::raid1::{BaseInfo, Options, Process, ProcessInfo, Raid1, ReadPolicy};
 use spdk_safe::app::yield_now;
 use spdk_safe::prelude::*;
 use spdk_safe::test::{Case, Open};
@@ -197,6 +197,7 @@ async fn body(spdk: &Spdk, case: &Case, shared: &Arc<Shared>) -> Checked {
         other.map_err(|ended| ended.to_string())??;
     }
     let mut legs = Vec::new();
+    may_have_failed(shared)?;
     if !shared.is_over() {
         settle(shared).await?;
     }
@@ -214,6 +215,20 @@ async fn body(spdk: &Spdk, case: &Case, shared: &Arc<Shared>) -> Checked {
         disk.delete(spdk).await;
     }
     Ok(())
+}
+
+/// An array fails if its last leg in sync goes, and by nothing else.
+fn may_have_failed(shared: &Shared) -> Checked {
+    let info = shared.md.info();
+    let is_gone = |base: &BaseInfo| {
+        let reason = FaultReason::Gone;
+        base.state == LegState::Faulted { reason }
+    };
+    let is_fair = shared.plan.rock.is_none() && info.base_bdevs_list.iter().any(is_gone);
+    match info.state == ArrayState::Failed && !is_fair {
+        true => Err(format!("the array has failed: {info:?}")),
+        false => Ok(()),
+    }
 }
 
 /// What is done to the array and its disks.
