@@ -220,11 +220,11 @@ impl Plan {
                 _ => window(random),
             },
             bandwidth: match kind {
-                Kind::Fill => [1000, 3000, 10_000][random.below(3)],
+                Kind::Fill => [0, 3000, 10_000][random.below(3)],
                 _ => [0, 0, 1000, 5000][random.below(4)],
             },
             persist: match kind {
-                Kind::Fill => 40 + random.below(200),
+                Kind::Fill => 100 + random.below(700),
                 _ => random.below(40),
             },
             forgets: if random.one_in(10) && !is_calm { 3 } else { 0 },
