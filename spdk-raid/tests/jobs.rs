@@ -238,6 +238,25 @@ fn a_paused_rebuild_ends_when_its_base_goes_is_taken_away_or_the_array_is_delete
 }
 
 #[test]
+fn a_base_is_free_though_a_rebuild_that_is_paused_has_read_it() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = degraded(&spdk, "pfree", 3, slow()).await;
+        md.add("pfree2").await.unwrap();
+        until(&md, |md| progress(md).blocks == WINDOW).await;
+        md.pause(&rebuild("pfree2")).unwrap();
+        // Done when nobody has it any more.
+        md.remove("pfree0").await.unwrap();
+        assert!(md.info().processes[0].is_paused);
+        disks[0].delete().await.unwrap();
+        md.resume(&rebuild("pfree2")).unwrap();
+        md.set_options(options()).await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        assert_eq!(state(&md, 2), LegState::InSync);
+        equal_in_the_end(&spdk, md, disks[1..].to_vec()).await;
+    });
+}
+
+#[test]
 fn a_scrub_is_paused_resumed_and_aborted() {
     SPDK.run(async |spdk| {
         let (md, disks) = array(&spdk, "sp", 2, slow()).await;
@@ -246,6 +265,8 @@ fn a_scrub_is_paused_resumed_and_aborted() {
         until(&md, |md| progress(md).blocks == WINDOW).await;
         md.pause(&Process::Scrub).unwrap();
         md.set_options(options()).await.unwrap();
+        until(&md, |md| progress(md).rate_mib_per_sec.is_none()).await;
+        assert_eq!(progress(&md).blocks, WINDOW);
         assert_eq!(md.scrub(false).await, Err(ChangeError::Scrubbing));
         md.abort(&Process::Scrub).await.unwrap();
         assert!(md.info().processes.is_empty());
@@ -445,12 +466,20 @@ fn a_scrub_goes_on_where_blocks_can_not_be_read() {
         write(&ch, 0, 512, 1).await.unwrap();
         drop(ch);
         desc.close().await;
+        // Another block of the same window differs.
+        let desc = BdevDesc::open(&spdk, "unread").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        disks[1].set_faults([Fault::new(Action::Corrupt).io(IoType::Write)]);
+        write(&ch, 98, 1, 1).await.unwrap();
+        drop(ch);
+        desc.close().await;
         for disk in &disks {
             disk.set_faults([medium_error(IoType::Read, 100).always()]);
         }
         md.scrub(true).await.unwrap();
         until(&md, |md| md.info().processes.is_empty()).await;
-        assert_eq!(md.info().counters.unreadable, 1);
+        let counts = md.info().counters;
+        assert_eq!((counts.unreadable, counts.mismatches), (1, 1));
         assert_eq!(md.info().state, ArrayState::Optimal);
         // One of them can: the other is written.
         for disk in &disks {

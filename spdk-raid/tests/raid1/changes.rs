@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use spdk_bdevs::ramdisk::{Action, Fault, Ramdisk};
 use spdk_raid::raid1::state::{ArrayState, LegState};
-use spdk_raid::raid1::{ChangeError, CreateError, Raid1};
+use spdk_raid::raid1::{ChangeError, CreateError, MODULE, Raid1, ReadPolicy};
 use spdk_safe::prelude::*;
 
 use super::SPDK;
@@ -31,6 +31,10 @@ fn functional_states_of_arrays_with_2_3_and_4_bases() {
                     (ArrayState::Degraded, at)
                 );
                 assert!(!info.base_bdevs_list[at].is_configured);
+                // Nobody has it any more.
+                let base = BdevDesc::open(&spdk, t.disks[at].name()).read_write();
+                let base = base.unwrap().claim(&MODULE);
+                base.map_err(|(error, _)| error).unwrap().close().await;
             }
             let last = t.md.remove("state0").await.unwrap_err();
             assert!(matches!(last, ChangeError::Last { .. }), "{last}");
@@ -135,8 +139,11 @@ fn an_array_whose_creation_is_not_waited_for_is_there_or_not() {
             None => until("back", String::new, || Raid1::find("now").is_none()).await,
         }
         // A name that is taken: what was begun is undone, also if nobody waits.
-        let builder = Raid1::builder("now0").base("now0").base("now1");
+        let taken = disk(&spdk, "taken").await;
+        let builder = Raid1::builder("taken").base("now0").base("now1");
         drop(builder.create(&spdk).now_or_never());
+        assert!(Raid1::find("taken").is_none());
+        taken.delete().await.unwrap();
         let mut free = disks[0].delete().await;
         while free.is_err() {
             spdk_safe::app::yield_now().await;
@@ -203,9 +210,13 @@ fn an_array_grows_also_when_a_larger_base_has_replaced_one_that_was_missing() {
     SPDK.run(async |spdk| {
         let mut t = Md::of(&spdk, "late-grow", 1, 1, |builder| builder).await;
         t.disks[0].resize(Blocks(2 * BLOCKS)).unwrap();
-        let large = disk(&spdk, "late-grow1").await;
-        large.resize(Blocks(2 * BLOCKS)).unwrap();
-        t.disks.push(large);
+        let large = Ramdisk::builder("late-grow1").blocks(Blocks(2 * BLOCKS));
+        t.disks.push(large.create(&spdk).await.unwrap());
+        // Changes after it: the event was looked at.
+        for _ in 0..10 {
+            t.md.set_options(t.md.options()).await.unwrap();
+        }
+        assert_eq!(t.md.num_blocks(), Blocks(BLOCKS), "one is missing");
         t.md.add("late-grow1").await.unwrap();
         t.until("grown", |t| t.desc.num_blocks() == Blocks(2 * BLOCKS))
             .await;
@@ -232,8 +243,53 @@ fn r95_bases_grow_in_mid_rebuild() {
         }
         t.until("grown", |t| t.desc.num_blocks() == Blocks(2 * BLOCKS))
             .await;
+        assert_eq!(t.in_sync(), 1, "it is filled still");
         t.write(BLOCKS, BLOCKS, 2).await.unwrap();
         t.until("filled", |t| t.in_sync() == 2).await;
+        t.end().await;
+    });
+}
+
+#[test]
+fn r95_bases_grow_while_one_flushes_what_it_was_filled_with() {
+    SPDK.run(async |spdk| {
+        let mut t = Md::of(&spdk, "r95f", 2, 1, |builder| builder).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        let target = disk(&spdk, "r95f2").await;
+        target.set_faults([Fault::new(Action::DelayPolls(2000)).io(IoType::Flush)]);
+        t.md.add("r95f2").await.unwrap();
+        t.disks.push(target);
+        t.until("held", |t| t.disks[2].held() == 1).await;
+        for disk in &t.disks {
+            disk.resize(Blocks(2 * BLOCKS)).unwrap();
+        }
+        t.until("grown, and equal", |t| {
+            t.desc.num_blocks() == Blocks(2 * BLOCKS) && t.md.info().dirty_ranges == 0
+        })
+        .await;
+        // It has not all blocks any more.
+        t.write(BLOCKS, BLOCKS, 2).await.unwrap();
+        assert_eq!((t.disks[2].held(), t.in_sync()), (1, 2));
+        t.until("filled", |t| t.in_sync() == 3).await;
+        t.end().await;
+    });
+}
+
+#[test]
+fn what_an_array_grows_by_is_made_equal() {
+    SPDK.run(async |spdk| {
+        let large = Ramdisk::builder("what1").blocks(Blocks(2 * BLOCKS));
+        let large = large.create(&spdk).await.unwrap();
+        let desc = BdevDesc::open(&spdk, "what1").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        write(&ch, BLOCKS, BLOCKS, 7).await.unwrap();
+        drop(ch);
+        desc.close().await;
+        let mut t = Md::of(&spdk, "what", 1, 0, |builder| builder.base("what1")).await;
+        t.disks.push(large);
+        t.disks[0].resize(Blocks(2 * BLOCKS)).unwrap();
+        t.until("grown", |t| t.desc.num_blocks() == Blocks(2 * BLOCKS))
+            .await;
         t.end().await;
     });
 }
@@ -292,7 +348,9 @@ fn a_leg_that_is_pulled_out_under_load_fails_no_io_and_another_takes_its_place()
 #[test]
 fn the_leg_that_a_dirty_range_is_read_from_is_taken_away() {
     SPDK.run(async |spdk| {
-        let t = Md::new(&spdk, "pinned", 3).await;
+        // All of them would be read.
+        let turns = ReadPolicy::RoundRobin;
+        let t = Md::of(&spdk, "pinned", 3, 0, |builder| builder.read_policy(turns)).await;
         t.write(0, 8, 1).await.unwrap();
         for (at, disk) in t.disks.iter().enumerate() {
             disk.set_faults([Fault::new(Action::Short(Blocks(at as u64 * 3))).io(IoType::Write)]);

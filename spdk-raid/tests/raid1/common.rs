@@ -69,7 +69,17 @@ impl Md {
         for _ in 0..missing {
             builder = builder.missing();
         }
-        let md = with(builder).create(spdk).await.unwrap();
+        Self::over(spdk, with(builder), name, disks).await
+    }
+
+    /// The array that `builder` makes, whose name that is, over ramdisks and perhaps others.
+    pub(crate) async fn over(
+        spdk: &Spdk,
+        builder: Raid1Builder,
+        name: &str,
+        disks: Vec<Ramdisk>,
+    ) -> Self {
+        let md = builder.create(spdk).await.unwrap();
         let desc = BdevDesc::open(spdk, name).read_write().unwrap();
         let ch = Rc::new(desc.channel().unwrap());
         Self {
@@ -235,6 +245,20 @@ pub(crate) async fn write(
 ) -> Result<(), IoError> {
     let mut buf = ch.alloc(Blocks(blocks)).unwrap();
     buf.fill(byte);
+    ch.write(Lba(lba), buf).await.0
+}
+
+/// A write whose blocks differ: the first is all `first`, the next all `first + 1`, and so on.
+pub(crate) async fn write_each(
+    ch: &IoChannel<ReadWrite>,
+    lba: u64,
+    blocks: u64,
+    first: u8,
+) -> Result<(), IoError> {
+    let mut buf = ch.alloc(Blocks(blocks)).unwrap();
+    for (at, block) in buf.chunks_mut(512).enumerate() {
+        block.fill(first.wrapping_add(at as u8));
+    }
     ch.write(Lba(lba), buf).await.0
 }
 

@@ -2,11 +2,11 @@
 
 use futures_util::future::join_all;
 use spdk_bdevs::ramdisk::{Action, Fault};
-use spdk_raid::raid1::state::FaultReason;
+use spdk_raid::raid1::state::{FaultReason, LegState};
 use spdk_safe::prelude::*;
 
 use super::SPDK;
-use super::common::{BLOCKS, Md, begin, fail, hold, write};
+use super::common::{BLOCKS, Md, WINDOW, begin, fail, hold, write};
 
 #[test]
 fn a_request_outlives_a_hundred_thousand_changes() {
@@ -79,6 +79,119 @@ fn a_reset_aborts_what_is_parked() {
 }
 
 #[test]
+fn a_reset_aborts_what_is_parked_though_the_lock_stays() {
+    SPDK.run(async |spdk| {
+        let mut t = Md::of(&spdk, "stays", 2, 1, |builder| builder).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        // The RESET of the leg takes a while, and so does the read for the window.
+        t.disks[0].set_faults([
+            hold(IoType::Read).range(Lba(512), Blocks(1)),
+            Fault::new(Action::DelayPolls(2000)).io(IoType::Reset),
+        ]);
+        t.add().await;
+        t.until("stopped", |t| t.disks[0].held() == 1).await;
+        let parked = t.begin_write(512, 8, 2);
+        t.until("parked", |t| t.md.info().counters.parked == 1)
+            .await;
+        let reset = {
+            let ch = std::rc::Rc::clone(&t.ch);
+            begin(async move { ch.reset().await })
+        };
+        parked.end().await.unwrap_err();
+        assert!(!reset.is_done());
+        reset.end().await.unwrap();
+        t.until("filled", |t| t.in_sync() == 3).await;
+        t.end().await;
+    });
+}
+
+#[test]
+fn s8_a_reset_that_aborts_the_copy_of_a_window_faults_no_leg() {
+    SPDK.run(async |spdk| {
+        let mut t = Md::of(&spdk, "copy", 2, 1, |builder| builder).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        let new = super::common::disk(&spdk, "copy2").await;
+        new.set_faults([hold(IoType::Write).range(Lba(512), Blocks(1))]);
+        t.md.add("copy2").await.unwrap();
+        t.disks.push(new);
+        t.until("held", |t| t.disks[2].held() == 1).await;
+        t.ch.reset().await.unwrap();
+        t.until("filled", |t| t.in_sync() == 3).await;
+        assert_eq!(t.md.info().counters.faults, 0);
+        t.end().await;
+    });
+}
+
+#[test]
+fn a_lock_waits_for_writes_that_began_before() {
+    SPDK.run(async |spdk| {
+        let mut t = Md::of(&spdk, "before", 2, 1, |builder| builder).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        // One leg has it, the one that is copied from has not.
+        let slow = Fault::new(Action::DelayPolls(1000)).io(IoType::Write);
+        t.disks[0].set_faults([slow]);
+        let write = t.begin_write(0, 8, 2);
+        t.until("held", |t| t.disks[0].held() == 1).await;
+        t.add().await;
+        let window = LegState::Rebuilding { front: Lba(0) };
+        while !write.is_done() {
+            assert_eq!(t.state(2), window);
+            spdk_safe::app::yield_now().await;
+        }
+        write.end().await.unwrap();
+        t.until("filled", |t| t.in_sync() == 3).await;
+        t.end().await;
+    });
+}
+
+#[test]
+fn a_lock_waits_for_one_that_overlaps() {
+    SPDK.run(async |spdk| {
+        let t = Md::new(&spdk, "overlap", 3).await;
+        t.write(0, 8, 1).await.unwrap();
+        t.disks[0].set_faults([fail(IoType::Read)]);
+        // The first read is the user's, the second one the repair's, which takes a while.
+        let slow = Fault::new(Action::DelayPolls(3000)).io(IoType::Read);
+        t.disks[1].set_faults([slow.after(1)]);
+        t.read(0, 8).await.unwrap();
+        t.until("held", |t| t.disks[1].held() == 1).await;
+        t.md.scrub(false).await.unwrap();
+        while t.disks[1].held() == 1 {
+            assert_eq!(t.md.info().processes[0].progress.blocks, 0);
+            spdk_safe::app::yield_now().await;
+        }
+        t.until_calm().await;
+        t.end().await;
+    });
+}
+
+#[test]
+fn a_part_that_differs_again_while_another_is_made_equal_is_made_equal_again() {
+    SPDK.run(async |spdk| {
+        let t = Md::new(&spdk, "part", 2).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        let short = |blocks| Fault::new(Action::Short(Blocks(blocks))).io(IoType::Write);
+        // Two windows. The first one is equal again, and the second one takes a while.
+        t.disks[0].set_faults([
+            short(9),
+            Fault::new(Action::DelayPolls(500))
+                .io(IoType::Read)
+                .range(Lba(WINDOW), Blocks(1)),
+            short(6).after(1),
+        ]);
+        t.disks[1].set_faults([short(5), short(3).range(Lba(0), Blocks(1)).after(2)]);
+        t.write(0, 2 * WINDOW, 2).await.unwrap_err();
+        t.until("at the second window", |t| t.disks[0].held() == 1)
+            .await;
+        t.write(0, 8, 3).await.unwrap_err();
+        assert_eq!(t.disks[0].held(), 1);
+        t.until_calm().await;
+        assert_eq!(t.in_sync(), 2);
+        t.end().await;
+    });
+}
+
+#[test]
 fn a_range_that_differs_again_while_it_is_made_equal_is_made_equal_again() {
     SPDK.run(async |spdk| {
         for round in 0..20 {
@@ -132,6 +245,36 @@ fn a_thread_exits_while_a_write_that_a_leg_failed_is_being_settled() {
             if t.disks[0].injected() != 0 {
                 assert!(t.is_faulted(0, FaultReason::Io));
             }
+            t.end().await;
+        }
+    });
+}
+
+#[test]
+fn a_thread_exits_while_a_write_that_all_legs_failed_is_being_settled() {
+    SPDK.run(async |spdk| {
+        for turns in 0..12 {
+            let t = Md::new(&spdk, "exits", 2).await;
+            t.write(0, 64, 1).await.unwrap();
+            for (at, disk) in t.disks.iter().enumerate() {
+                let short = Action::Short(Blocks(at as u64 + 1));
+                disk.set_faults([Fault::new(short).io(IoType::Write).times(4)]);
+            }
+            let thread = Thread::builder("exits").create(&spdk).await.unwrap();
+            let shared = t.desc.share();
+            let task = thread.handle().spawn(move || async move {
+                let ch = shared.channel().unwrap();
+                drop(shared);
+                let writes = (0..4).map(|at| write(&ch, at * 8, 8, 2));
+                let _ = join_all(writes).await;
+            });
+            drop(task.await.unwrap());
+            for _ in 0..turns {
+                spdk_safe::app::yield_now().await;
+            }
+            thread.exit().await;
+            // It looks whether they are equal.
+            assert_eq!(t.in_sync(), 2);
             t.end().await;
         }
     });

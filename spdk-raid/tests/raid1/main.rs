@@ -6,8 +6,10 @@ mod changes;
 mod common;
 mod locks;
 mod mirror;
+mod no_memory;
 mod reads;
 mod rebuild;
+mod refusals;
 mod scrub;
 mod timeouts;
 mod writes;
@@ -16,4 +18,4 @@ use spdk_bdevs::ramdisk;
 use spdk_raid::raid1::MODULE;
 use spdk_safe::test::Harness;
 
-static SPDK: Harness = Harness::new(&[&MODULE, &ramdisk::MODULE]);
+static SPDK: Harness = Harness::new(&[&MODULE, &ramdisk::MODULE, &refusals::MODULE]);

@@ -73,14 +73,25 @@ fn reads_go_round_or_to_the_first_leg_as_the_policy_says() {
             (ReadPolicy::RoundRobin, [2, 2, 2]),
             (ReadPolicy::Primary, [6, 0, 0]),
         ] {
-            let t = Md::of(&spdk, "policy", 3, 0, |builder| builder.read_policy(policy)).await;
-            hold_reads(&t);
-            let reads = (0..6).map(|lba| t.begin_read(lba, 1)).collect();
-            t.until("held", |t| held(t).iter().sum::<usize>() == 6)
+            for later in [false, true] {
+                let t = Md::of(&spdk, "policy", 3, 0, |builder| match later {
+                    true => builder,
+                    false => builder.read_policy(policy),
+                })
                 .await;
-            assert_eq!(held(&t), expected, "{policy:?}");
-            let_go(&t, reads).await;
-            t.end().await;
+                if later {
+                    let mut options = t.md.options();
+                    options.read_policy = policy;
+                    t.md.set_options(options).await.unwrap();
+                }
+                hold_reads(&t);
+                let reads = (0..6).map(|lba| t.begin_read(lba, 1)).collect();
+                t.until("held", |t| held(t).iter().sum::<usize>() == 6)
+                    .await;
+                assert_eq!(held(&t), expected, "{policy:?}");
+                let_go(&t, reads).await;
+                t.end().await;
+            }
         }
     });
 }
@@ -89,8 +100,12 @@ fn reads_go_round_or_to_the_first_leg_as_the_policy_says() {
 fn raid1_ut_read_error_1_another_leg_answers_and_the_first_is_repaired() {
     SPDK.run(async |spdk| {
         let t = Md::new(&spdk, "re1-", 2).await;
+        // What the first one has is wrong, so its blocks show whether they are written back.
+        t.disks[0].set_faults([
+            Fault::new(Action::Corrupt).io(IoType::Write),
+            fail(IoType::Read),
+        ]);
         t.write(0, 8, 1).await.unwrap();
-        t.disks[0].set_faults([fail(IoType::Read)]);
         assert_eq!(t.read(0, 8).await.unwrap(), [1; 8]);
         t.until("repaired", |t| t.md.info().counters.repaired == 1)
             .await;
@@ -117,14 +132,13 @@ fn raid1_ut_read_error_2_a_leg_that_can_not_be_repaired_is_faulted() {
 fn raid1_ut_read_error_3_the_last_leg_answers_and_all_others_are_repaired() {
     SPDK.run(async |spdk| {
         let t = Md::new(&spdk, "re3-", 3).await;
+        // What the first one has is wrong, so its blocks show whether they are written back.
+        t.disks[0].set_faults([
+            Fault::new(Action::Corrupt).io(IoType::Write),
+            fail(IoType::Read),
+        ]);
+        t.disks[1].set_faults([fail(IoType::Read)]);
         t.write(0, 8, 1).await.unwrap();
-        for disk in &t.disks[..2] {
-            // What is written back is what the last one has.
-            disk.set_faults([
-                fail(IoType::Read),
-                Fault::new(Action::Corrupt).io(IoType::Read),
-            ]);
-        }
         assert_eq!(t.read(0, 8).await.unwrap(), [1; 8]);
         t.until("repaired", |t| t.md.info().counters.repaired == 2)
             .await;

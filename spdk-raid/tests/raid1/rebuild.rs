@@ -162,8 +162,12 @@ fn raid_io_split_writes_of_every_kind_cross_a_front_that_moves_block_by_block() 
                     part.fill(0);
                 }
                 _ => {
-                    t.write(lba, blocks, turn).await.unwrap();
-                    part.fill(turn);
+                    super::common::write_each(&t.ch, lba, blocks, turn)
+                        .await
+                        .unwrap();
+                    for (at, block) in part.iter_mut().enumerate() {
+                        *block = turn.wrapping_add(at as u8);
+                    }
                 }
             }
         }
@@ -253,6 +257,24 @@ fn r90_a_change_that_the_only_source_fails_fails_and_the_legs_are_equal_afterwar
             t.until("filled", |t| t.in_sync() == 2).await;
             t.end().await;
         }
+    });
+}
+
+#[test]
+fn what_a_leg_refuses_below_the_front_is_made_equal_on_the_target_too() {
+    SPDK.run(async |spdk| {
+        let (t, _) = stopped(&spdk, "refuse").await;
+        // A reservation conflict. The others have written it.
+        let refuse = Fault::new(Action::Nvme { sct: 0, sc: 0x83 });
+        let read = hold(IoType::Read).range(Lba(512), Blocks(1));
+        t.disks[0].set_faults([read.after(1), refuse.io(IoType::Write)]);
+        t.write(0, 8, 30).await.unwrap_err();
+        t.until("equal", |t| t.md.info().dirty_ranges == 0).await;
+        assert_eq!(t.leg(2).await[..8], [1; 8]);
+        t.disks[0].let_go();
+        t.until("filled", |t| t.in_sync() == 3).await;
+        assert_eq!(t.read(0, 8).await.unwrap(), [1; 8]);
+        t.end().await;
     });
 }
 

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use spdk_bdevs::ramdisk::{Action, Fault};
+use spdk_raid::raid1::ReadPolicy;
 use spdk_raid::raid1::persist::{PersistError, Persistence, Record, Recorded};
 use spdk_raid::raid1::state::{ArrayState, FaultReason, LegState};
 use spdk_safe::prelude::*;
 
 use super::SPDK;
-use super::common::{Md, fail, hold};
+use super::common::{BLOCKS, Md, WINDOW, fail, hold};
 
 #[test]
 fn s3_a_leg_that_fails_a_write_is_faulted_before_the_write_succeeds() {
@@ -70,7 +71,9 @@ fn raid1_ut_write_error_legs_that_fail_are_faulted_if_another_one_does_it() {
 fn r93_s5_raid1_ut_write_error_what_all_legs_fail_fails_and_the_array_stays() {
     SPDK.run(async |spdk| {
         for io in CHANGES {
-            let t = Md::new(&spdk, "r93-", 3).await;
+            // All of them would be read.
+            let turns = ReadPolicy::RoundRobin;
+            let t = Md::of(&spdk, "r93-", 3, 0, |builder| builder.read_policy(turns)).await;
             t.write(0, 8, 1).await.unwrap();
             // Each has done another part of it.
             for (at, disk) in t.disks.iter().enumerate() {
@@ -199,21 +202,29 @@ fn s8_what_is_not_a_legs_fault_faults_none() {
 #[test]
 fn s8_what_a_users_reset_aborts_faults_no_leg() {
     SPDK.run(async |spdk| {
-        let t = Md::new(&spdk, "s8r-", 2).await;
-        t.write(0, 8, 1).await.unwrap();
-        for disk in &t.disks {
-            disk.set_faults([hold(IoType::Write), hold(IoType::Read)]);
+        // Only one leg is not done with the write when the RESET comes: the other one has it.
+        for at in 0..2 {
+            let t = Md::new(&spdk, "s8r-", 2).await;
+            t.write(0, 8, 1).await.unwrap();
+            t.disks[at].set_faults([hold(IoType::Write)]);
+            let write = t.begin_write(0, 8, 2);
+            t.until("held", |t| t.disks[at].held() == 1).await;
+            t.ch.reset().await.unwrap();
+            write.end().await.unwrap_err();
+            t.until_calm().await;
+            assert_eq!((t.in_sync(), t.md.info().counters.faults), (2, 0));
+            t.end().await;
         }
-        let (write, read) = (t.begin_write(0, 8, 2), t.begin_read(0, 8));
-        t.until("held", |t| {
-            t.disks.iter().map(|disk| disk.held()).sum::<usize>() == 3
-        })
-        .await;
+        // Reads go to the first one, and are not tried again.
+        let t = Md::new(&spdk, "s8r-", 2).await;
+        t.disks[0].set_faults([hold(IoType::Read)]);
+        let read = t.begin_read(0, 8);
+        t.until("held", |t| t.disks[0].held() == 1).await;
         t.ch.reset().await.unwrap();
-        write.end().await.unwrap_err();
         read.end().await.unwrap_err();
         t.until_calm().await;
-        assert_eq!((t.in_sync(), t.md.info().counters.faults), (2, 0));
+        let counts = t.md.info().counters;
+        assert_eq!((counts.faults, counts.repaired), (0, 0));
         t.end().await;
     });
 }
@@ -349,6 +360,79 @@ fn r33_a_leg_that_goes_between_two_submissions_is_faulted_and_the_write_succeeds
             t.disks[bad].gone().await;
             t.end().await;
         }
+    });
+}
+
+#[test]
+fn r33_a_write_at_each_moment_of_a_hot_removal_succeeds_without_the_leg_that_goes() {
+    SPDK.run(async |spdk| {
+        for bad in [0, 1] {
+            for turns in 0..8 {
+                let t = Md::new(&spdk, "moment", 2).await;
+                t.disks[bad].remove();
+                for _ in 0..turns {
+                    spdk_safe::app::yield_now().await;
+                }
+                t.write(0, 8, 1).await.unwrap();
+                assert_eq!(t.read(0, 8).await.unwrap(), [1; 8]);
+                t.disks[bad].gone().await;
+                assert_eq!(t.in_sync(), 1);
+                t.end().await;
+            }
+        }
+    });
+}
+
+#[test]
+fn r97_r32_nothing_is_copied_from_a_leg_that_has_failed_a_write_which_is_not_settled() {
+    SPDK.run(async |spdk| {
+        let late = Arc::new(Late::default());
+        let keeper = Arc::clone(&late);
+        let mut t = Md::of(&spdk, "settle", 2, 1, |builder| builder.persistence(keeper)).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        // The rebuild is at block 512 for a while.
+        t.disks[0].set_faults([
+            Fault::new(Action::DelayPolls(500))
+                .io(IoType::Read)
+                .range(Lba(512), Blocks(1)),
+            fail(IoType::Write),
+        ]);
+        t.add().await;
+        t.until("at the middle", |t| t.disks[0].held() == 1).await;
+        late.set(true, false);
+        let write = t.begin_write(700, 8, 2);
+        t.until("asked", |_| late.is_asked()).await;
+        // The window that was under way is copied, and the next one is not.
+        let front = Lba(512 + WINDOW);
+        t.until("there", |t| t.state(2) == LegState::Rebuilding { front })
+            .await;
+        for _ in 0..500 {
+            spdk_safe::app::yield_now().await;
+        }
+        assert_eq!(t.state(2), LegState::Rebuilding { front });
+        assert!(!write.is_done());
+        late.set(false, false);
+        write.end().await.unwrap();
+        assert!(t.is_faulted(0, FaultReason::Io));
+        t.until("filled", |t| t.state(2) == LegState::InSync).await;
+        assert_eq!(t.leg(2).await[700..708], [2; 8]);
+        t.end().await;
+    });
+}
+
+#[test]
+fn ranges_that_differ_are_forgotten_with_the_last_leg_but_one() {
+    SPDK.run(async |spdk| {
+        let t = Md::new(&spdk, "forget", 2).await;
+        t.write(0, 8, 1).await.unwrap();
+        // It is not made equal as long as the first one can't be read.
+        t.disks[0].set_faults([fail(IoType::Write), fail(IoType::Read).always()]);
+        t.disks[1].set_faults([Fault::new(Action::Short(Blocks(3))).io(IoType::Write)]);
+        t.write(0, 8, 2).await.unwrap_err();
+        assert_eq!(t.md.info().dirty_ranges, 1);
+        t.md.remove("forget1").await.unwrap();
+        assert_eq!(t.md.info().dirty_ranges, 0);
+        t.end().await;
     });
 }
 
