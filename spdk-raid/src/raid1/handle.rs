@@ -366,7 +366,7 @@ impl Raid1Builder {
         if !list::add(&array) {
             return Err(CreateError::Exists { array: self.name });
         }
-        let listed = Listed(Some(Arc::clone(&array)));
+        let listed = Listed(Arc::clone(&array));
         let lanes = io_device::register(spdk, &self.name, Lanes(Arc::clone(&array)))
             .map_err(|error| CreateError::device(&self.name, &error))?;
         let _ = array.lanes.set(lanes.share());
@@ -413,29 +413,24 @@ impl Raid1Builder {
         }
         control.bdev = Some(bdev);
         // The app ends if there can be no task: it takes away all bdevs.
-        let _ = thread::spawn_local(control.run());
+        let _ = thread::spawn_local(async move {
+            // It leaves the list also if it is dropped: the app ends.
+            let _listed = listed;
+            control.run().await;
+        });
         if let Some(id) = dirty {
             array.tell(Command::Resync(id));
         }
-        listed.stays();
         Ok(Raid1 { array })
     }
 }
 
-/// An array in the list that is not there yet.
-struct Listed(Option<Arc<Array>>);
-
-impl Listed {
-    fn stays(mut self) {
-        self.0 = None;
-    }
-}
+/// An array in the list.
+struct Listed(Arc<Array>);
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        if let Some(array) = &self.0 {
-            list::remove(array);
-        }
+        list::remove(&self.0);
     }
 }
 
