@@ -70,7 +70,14 @@ fn every_row_has_tests_and_every_test_is_there() {
             assert!(rows.insert(id.to_owned()), "row {id} is there twice");
         }
     }
-    for (letter, least) in [('T', 15), ('D', 9), ('I', 9), ('M', 11), ('R', 3), ('S', 10)] {
+    for (letter, least) in [
+        ('T', 15),
+        ('D', 9),
+        ('I', 9),
+        ('M', 11),
+        ('R', 3),
+        ('S', 10),
+    ] {
         for number in 1..=least {
             let id = format!("{letter}{number}");
             assert!(rows.contains(&id), "row {id} is missing");
