@@ -176,3 +176,9 @@ pub enum ChangeError {
         name: String,
     },
 }
+
+impl From<CreateError> for ChangeError {
+    fn from(error: CreateError) -> Self {
+        Self::Base(Box::new(error))
+    }
+}

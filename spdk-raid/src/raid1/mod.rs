@@ -6,7 +6,7 @@
 //! | `layout`, `state`, `verdict` | pure: what bases make together; the states of legs; whose fault an error is |
 //! | `snapshot`, `lane` | what all threads know of an array, and what each of them makes of it |
 //! | `data_path`, `settle` | what happens to a request: when all is well, and when not |
-//! | `control` | who decides: one task for each array |
+//! | `control` | who decides: one task for each array; its legs, the ranges in which they may differ, its jobs |
 //! | `lock`, `copy`, `jobs` | range locks; rebuilds, repairs, resyncs and scrubs under them |
 //! | `rescue` | requests that waited for a lock, when they hold all memory that there is |
 //! | `module`, `awaiting`, `rpc` | what SPDK asks; arrays that wait for their bases; JSON-RPC |
