@@ -40,6 +40,8 @@ fn app() -> Builder {
         .share_cores()
         .memory(Mib(400))
         .pools(Pools::small())
+        // What other crates have linked must not do I/O to the bdevs of the tests.
+        .auto_examine(false)
         .log_level(LogLevel::Warn)
 }
 
