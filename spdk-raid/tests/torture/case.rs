@@ -356,9 +356,14 @@ async fn settle(shared: &Shared) -> Checked {
         yield_now().await;
     }
     let info = shared.md.info();
-    match info.processes.is_empty() || shared.is_over() {
-        true => Ok(()),
-        false => Err(format!("a job does not end: {info:?}")),
+    let stays_dirty = shared.stays_dirty.load(Ordering::Relaxed);
+    if shared.is_over() {
+        return Ok(());
+    }
+    match (info.processes.is_empty(), info.dirty_ranges) {
+        (false, _) => Err(format!("a job does not end: {info:?}")),
+        (_, 1..) if !stays_dirty => Err(format!("legs are not made equal: {info:?}")),
+        _ => Ok(()),
     }
 }
 
