@@ -28,6 +28,8 @@ macro_rules! trace {
 mod case;
 #[path = "torture/disks.rs"]
 mod disks;
+#[path = "torture/draw.rs"]
+mod draw;
 #[path = "torture/io.rs"]
 mod io;
 #[path = "torture/model.rs"]
