@@ -346,6 +346,63 @@ fn a_leg_that_is_pulled_out_under_load_fails_no_io_and_another_takes_its_place()
 }
 
 #[test]
+fn functional_all_bases_vanish_under_load_again_and_again() {
+    SPDK.run(async |spdk| {
+        for round in 0..10 {
+            let t = Md::new(&spdk, "vanish", 3).await;
+            let load = (0..8_u64).map(|lane| {
+                let ch = Rc::clone(&t.ch);
+                super::common::begin(async move {
+                    // Until there is no array any more.
+                    while write(&ch, lane * 128, 8, lane as u8).await.is_ok() {}
+                    Ok(())
+                })
+            });
+            let load: Vec<_> = load.collect();
+            for _ in 0..round {
+                spdk_safe::app::yield_now().await;
+            }
+            for disk in &t.disks {
+                disk.remove();
+            }
+            for lane in load {
+                lane.end().await.unwrap();
+            }
+            let Md {
+                disks, desc, ch, ..
+            } = t;
+            drop((ch, desc));
+            for disk in disks {
+                disk.gone().await;
+            }
+            until("away", String::new, || Raid1::find("vanish").is_none()).await;
+        }
+    });
+}
+
+#[test]
+fn bdev_raid_ut_io_types_are_those_that_all_bases_have_together() {
+    SPDK.run(async |spdk| {
+        let t = Md::new(&spdk, "types", 2).await;
+        let info = t.desc.info();
+        for io in [
+            IoType::Read,
+            IoType::Write,
+            IoType::WriteZeroes,
+            IoType::Unmap,
+            IoType::Flush,
+            IoType::Reset,
+        ] {
+            assert!(info.supports(io), "{io:?}");
+        }
+        for io in [IoType::Abort, IoType::ZeroCopy] {
+            assert!(!info.supports(io), "{io:?}");
+        }
+        t.end().await;
+    });
+}
+
+#[test]
 fn the_leg_that_a_dirty_range_is_read_from_is_taken_away() {
     SPDK.run(async |spdk| {
         // All of them would be read.

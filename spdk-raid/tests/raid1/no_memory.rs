@@ -371,7 +371,7 @@ fn i7_b5_16_5_what_follows_an_error_waits_for_an_empty_pool_too() {
 }
 
 #[test]
-fn i7_b5_16_5_rebuilds_and_scrubs_wait_for_an_empty_pool_too() {
+fn r99_i7_b5_16_5_rebuilds_and_scrubs_wait_for_an_empty_pool_too() {
     SPDK.run(async |spdk| {
         let mut t = Md::of(&spdk, "dryj", 2, 1, |builder| builder).await;
         t.disks[1].set_faults([Fault::new(Action::Corrupt).io(IoType::Write)]);

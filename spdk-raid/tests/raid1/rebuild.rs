@@ -425,6 +425,27 @@ fn a_target_that_can_not_be_written_is_faulted() {
 }
 
 #[test]
+fn r94_a_rebuild_that_fails_when_all_is_copied_ends_and_lets_go_of_its_target() {
+    SPDK.run(async |spdk| {
+        let mut t = Md::of(&spdk, "r94-", 2, 1, |builder| builder).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        let new = disk(&spdk, "r94-2").await;
+        new.set_faults([fail(IoType::Flush)]);
+        t.md.add("r94-2").await.unwrap();
+        t.disks.push(new);
+        t.until("faulted", |t| t.is_faulted(2, FaultReason::Rebuild))
+            .await;
+        t.until_calm().await;
+        // I/O goes on, and the bdev is free.
+        t.write(0, 8, 2).await.unwrap();
+        assert_eq!(t.read(0, 8).await.unwrap(), [2; 8]);
+        t.add_again("r94-2").await;
+        t.until("filled", |t| t.in_sync() == 3).await;
+        t.end().await;
+    });
+}
+
+#[test]
 fn the_array_is_deleted_in_mid_rebuild() {
     SPDK.run(async |spdk| {
         let (t, _) = stopped(&spdk, "delete").await;

@@ -348,6 +348,82 @@ fn r91_a_state_that_can_not_be_kept_fails_the_request_and_hangs_nothing() {
 }
 
 #[test]
+fn r91_b5_16_2_a_state_that_can_not_be_kept_holds_up_no_removal_no_rebuild_and_no_deletion() {
+    SPDK.run(async |spdk| {
+        let late = Arc::new(Late::default());
+        let keeper = Arc::clone(&late);
+        let t = Md::of(&spdk, "r91k", 3, 0, |builder| builder.persistence(keeper)).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        late.set(false, true);
+        t.md.remove("r91k2").await.unwrap();
+        t.write(0, 8, 2).await.unwrap();
+        t.add_again("r91k2").await;
+        t.until("filled", |t| t.in_sync() == 3).await;
+        assert_eq!(t.leg(2).await[..9], [2, 2, 2, 2, 2, 2, 2, 2, 1]);
+        for disk in &t.disks {
+            disk.resize(Blocks(2 * BLOCKS)).unwrap();
+        }
+        t.until("grown", |t| t.desc.num_blocks() == Blocks(2 * BLOCKS))
+            .await;
+        t.write(2 * BLOCKS - 8, 8, 3).await.unwrap();
+        t.disks[1].remove();
+        t.disks[1].gone().await;
+        t.write(0, 8, 4).await.unwrap();
+        assert!(late.versions().len() >= 3);
+        t.end().await;
+    });
+}
+
+#[test]
+fn functional_errors_under_load_fail_no_io() {
+    SPDK.run(async |spdk| {
+        for count in 2..=4 {
+            for io in [IoType::Read, IoType::Write] {
+                let t = Md::new(&spdk, "load", count).await;
+                t.write(0, BLOCKS, 0).await.unwrap();
+                t.disks[0].set_faults([fail(io).after(5).times(20)]);
+                let load = (0..8_u64).map(|lane| {
+                    let ch = std::rc::Rc::clone(&t.ch);
+                    super::common::begin(async move {
+                        for round in 1..40_u8 {
+                            let lba = lane * 128 + u64::from(round) % 120;
+                            super::common::write(&ch, lba, 8, round).await?;
+                            let read = super::common::read(&ch, lba, 8).await?;
+                            assert_eq!(read, [round; 8]);
+                        }
+                        Ok(())
+                    })
+                });
+                for lane in load.collect::<Vec<_>>() {
+                    lane.end().await.unwrap();
+                }
+                t.until_calm().await;
+                // One read that fails is repaired; one write that fails is too much.
+                let left = if io == IoType::Read { count } else { count - 1 };
+                assert_eq!(t.in_sync(), left, "{io:?}");
+                assert!(t.disks[0].injected() > 0);
+                t.end().await;
+            }
+        }
+    });
+}
+
+#[test]
+fn bdev_raid_ut_reset_io_each_leg_is_reset_once() {
+    SPDK.run(async |spdk| {
+        let t = Md::new(&spdk, "once", 3).await;
+        for disk in &t.disks {
+            let seen = Fault::new(Action::DelayPolls(1)).io(IoType::Reset);
+            disk.set_faults([seen.always()]);
+        }
+        t.ch.reset().await.unwrap();
+        let resets = t.disks.iter().map(|disk| disk.injected());
+        assert_eq!(resets.collect::<Vec<_>>(), [1; 3]);
+        t.end().await;
+    });
+}
+
+#[test]
 fn r33_a_leg_that_goes_between_two_submissions_is_faulted_and_the_write_succeeds() {
     SPDK.run(async |spdk| {
         // The write itself pulls the leg out.
