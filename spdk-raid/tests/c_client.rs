@@ -103,8 +103,8 @@ fn b5_16_12_what_a_client_in_c_can_ask_for_faults_no_leg_and_leaves_them_equal()
         let done = Some(ended as unsafe extern "C" fn(_, _, _));
         let add = std::ptr::dangling_mut::<c_void>();
 
-        // Without a buffer: 512 B, 128 KiB, and more than SPDK has in one piece.
-        for (blocks, is_read) in [(1, true), (256, true), (1024, false)] {
+        // Without a buffer: 512 B, 32 KiB, and more than SPDK has in one piece.
+        for (blocks, is_read) in [(1, true), (64, true), (1024, false)] {
             // SAFETY: descriptor and channel go together; SPDK brings the memory.
             let rc = unsafe {
                 spdk_sys::spdk_bdev_read_blocks(raw, ch, null_mut(), 3, blocks, done, add)
