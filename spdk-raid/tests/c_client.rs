@@ -38,7 +38,8 @@ unsafe extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, arg: 
         // SAFETY: the I/O has just completed, and is not freed.
         unsafe { spdk_sys::spdk_bdev_io_get_iovec(io, &raw mut iovs, &raw mut count) };
         // SAFETY: the array has as many entries.
-        for iov in unsafe { std::slice::from_raw_parts(iovs, count as usize) } {
+        let iovs = unsafe { std::slice::from_raw_parts(iovs, count as usize) };
+        for iov in iovs {
             // SAFETY: the memory is there until the I/O is freed, and was filled.
             let bytes =
                 unsafe { std::slice::from_raw_parts(iov.iov_base.cast::<u8>(), iov.iov_len) };
@@ -119,15 +120,19 @@ fn b5_16_12_what_a_client_in_c_can_ask_for_faults_no_leg_and_leaves_them_equal()
         memory.fill(2);
         let at = memory.as_mut_ptr().cast::<c_void>();
         for kind in 0..5 {
-            // SAFETY: descriptor and channel go together; the memory stays until the I/O has ended.
-            let rc = unsafe {
-                match kind {
-                    0 => spdk_sys::spdk_bdev_read_blocks(raw, ch, at, 3, 0, done, null_mut()),
-                    1 => spdk_sys::spdk_bdev_write_blocks(raw, ch, at, 3, 0, done, null_mut()),
-                    2 => spdk_sys::spdk_bdev_unmap_blocks(raw, ch, 3, 0, done, null_mut()),
-                    3 => spdk_sys::spdk_bdev_write_zeroes_blocks(raw, ch, 3, 0, done, null_mut()),
-                    _ => spdk_sys::spdk_bdev_flush_blocks(raw, ch, 3, 0, done, null_mut()),
-                }
+            let none = null_mut();
+            let rc = match kind {
+                // SAFETY: descriptor and channel go together; the memory stays until the I/O has ended. (The same holds
+                // for all that follow.)
+                0 => unsafe { spdk_sys::spdk_bdev_read_blocks(raw, ch, at, 3, 0, done, none) },
+                // SAFETY: as above.
+                1 => unsafe { spdk_sys::spdk_bdev_write_blocks(raw, ch, at, 3, 0, done, none) },
+                // SAFETY: as above.
+                2 => unsafe { spdk_sys::spdk_bdev_unmap_blocks(raw, ch, 3, 0, done, none) },
+                // SAFETY: as above.
+                3 => unsafe { spdk_sys::spdk_bdev_write_zeroes_blocks(raw, ch, 3, 0, done, none) },
+                // SAFETY: as above.
+                _ => unsafe { spdk_sys::spdk_bdev_flush_blocks(raw, ch, 3, 0, done, none) },
             };
             let _ = end(rc).await;
         }
