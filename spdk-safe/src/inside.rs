@@ -46,6 +46,12 @@ pub(crate) fn os_thread() -> usize {
     DEPTH.with(|depth| std::ptr::from_ref(depth).addr())
 }
 
+/// How often SPDK has called us from below ourselves.
+#[inline(always)]
+pub(crate) fn depth() -> u32 {
+    DEPTH.get()
+}
+
 impl Inside {
     /// Whether SPDK has called us from below ourselves so often that the next call better comes later: there are places
     /// where it starts the next I/O before it returns from the end of the last one, for as many as wait.

@@ -14,7 +14,7 @@ use spdk_safe::error::{CallError, JoinError, ThreadCreateError, ThreadError, Try
 use spdk_safe::io_device::{DeviceChannel, IoDevice, RegisteredIoDevice, SharedIoDevice};
 use spdk_safe::log::Line;
 use spdk_safe::module::{
-    BdevModule, BlockDeviceBuilder, ChildIos, Children, DataView, OtherRequest, Quiesced,
+    BdevModule, BlockDeviceBuilder, ChildIos, Children, DataView, FanOut, OtherRequest, Quiesced,
     RangeRequest, ReadRequest, RegisteredBdev, Request, RequestData, ResetRequest, UnregisterBdev,
     WriteRequest,
 };
@@ -62,6 +62,7 @@ assert_not_impl_any!(Request: Send, Sync);
 assert_not_impl_any!(ReadRequest: Send, Sync);
 assert_not_impl_any!(WriteRequest: Send, Sync);
 assert_not_impl_any!(ChildIos<WriteRequest, Waits>: Send, Sync);
+assert_not_impl_any!(FanOut<'static, WriteRequest, Waits>: Send, Sync);
 assert_not_impl_any!(DataView<'static>: Send, Sync);
 assert_impl_all!(Quiesced: Send, Sync);
 assert_not_impl_any!(RangeRequest: Send, Sync);

@@ -67,6 +67,8 @@ impl ChannelLink {
 ///   is listed in `desc`. It is not null before `revoked` is set.
 /// - Every slot of the list `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
 /// - Every other slot holds a strong count of this core.
+/// - While there are `children` they hold one strong count of this core together.
+/// - `plain_size` is 0 from when `revoked` is set.
 pub(super) struct ChannelCore {
     pub(super) desc: Arc<DescCore>,
     pub(super) home: Home,
@@ -97,13 +99,20 @@ pub(super) struct ChannelCore {
     revoked: Cell<bool>,
     /// It is being put.
     leaving: Arc<AtomicBool>,
-    /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`.
+    /// The block size, if the bdev takes reads and writes, and as long as the channel does; else 0.
+    plain_size: Cell<u32>,
+    /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`. Without `children`.
     outstanding: Cell<usize>,
+    /// I/Os of requests above that SPDK has, less one: so there is none at [`NO_CHILDREN`].
+    children: Cell<usize>,
     /// The first idle slot; each has the next.
     idle: Cell<Option<NonNull<Op>>>,
     /// Zero-copy regions that somebody holds.
     regions: RefCell<Vec<Weak<RegionCore>>>,
 }
+
+/// So that one more, or one less, says by itself whether it is the first or the last.
+const NO_CHILDREN: usize = usize::MAX;
 
 impl ChannelCore {
     pub(super) fn open(desc: &Arc<DescCore>, below: bool) -> Result<Rc<Self>, ChannelError> {
@@ -166,7 +175,15 @@ impl ChannelCore {
             waits: WaitQueues::of(home),
             revoked: Cell::new(false),
             leaving: Arc::default(),
+            plain_size: Cell::new(
+                match info.io_types.contains(IoType::Read) && info.io_types.contains(IoType::Write)
+                {
+                    true => info.block_size,
+                    false => 0,
+                },
+            ),
             outstanding: Cell::new(0),
+            children: Cell::new(NO_CHILDREN),
             idle: Cell::new(None),
         });
         slot.store(Rc::as_ptr(&core).cast_mut(), Ordering::Release);
@@ -188,6 +205,18 @@ impl ChannelCore {
     )> {
         // By the type invariant that is not null.
         (!self.revoked.get()).then_some((self.raw.get(), self.raw_desc.as_ptr()))
+    }
+
+    /// The same, for who knows that it is not to be put.
+    #[inline(always)] // on the path of each I/O
+    pub(super) fn raw_unless_revoked(
+        &self,
+    ) -> (
+        *mut spdk_sys::spdk_io_channel,
+        *mut spdk_sys::spdk_bdev_desc,
+    ) {
+        debug_assert!(!self.revoked.get());
+        (self.raw.get(), self.raw_desc.as_ptr())
     }
 
     /// Whether the home thread is current.
@@ -248,6 +277,46 @@ impl ChannelCore {
         self.outstanding.set(self.outstanding.get() + 1);
     }
 
+    /// The same, for an I/O of a request above. All of these hold one count of this core together.
+    #[inline(always)] // on the path of each I/O
+    pub(super) fn begin_child(self: &Rc<Self>) {
+        let others = self.children.get().wrapping_add(1);
+        self.children.set(others);
+        if others == 0 {
+            // INVARIANT: the first one.
+            std::mem::forget(Rc::clone(self));
+        }
+    }
+
+    /// SPDK is done with an I/O of a request above. On the home thread. If the answer is true, that was the last one, and
+    /// the count that they had is the caller's, for [`last_child`](Self::last_child).
+    #[inline(always)] // on the path of each I/O
+    pub(super) fn end_child(&self) -> bool {
+        let (left, was_last) = self.children.get().overflowing_sub(1);
+        self.children.set(left);
+        was_last
+    }
+
+    /// Takes the count of those that have ended.
+    #[inline]
+    pub(super) fn last_child(self: Rc<Self>) {
+        if self.revoked.get() {
+            self.put_if_idle();
+        }
+    }
+
+    /// The block size, if reads and writes of whole blocks may go to the bdev now; else 0.
+    #[inline(always)] // on the path of each I/O
+    pub(super) fn plain_size(&self) -> u32 {
+        self.plain_size.get()
+    }
+
+    /// I/Os that SPDK has.
+    fn in_flight(&self) -> usize {
+        let children = self.children.get().wrapping_add(1);
+        self.outstanding.get() + children
+    }
+
     /// Whether it is to be put as soon as nothing is outstanding.
     #[inline]
     pub(super) fn is_revoked(&self) -> bool {
@@ -274,7 +343,7 @@ impl ChannelCore {
     /// Puts the channel unless something is outstanding. On the home thread. The caller has a count.
     #[cold]
     fn put_if_idle(&self) {
-        if self.outstanding.get() != 0 {
+        if self.in_flight() != 0 {
             return;
         }
         // INVARIANT: it was revoked.
@@ -320,6 +389,7 @@ impl Held for ChannelCore {
 
     fn release(&self) {
         self.revoked.set(true);
+        self.plain_size.set(0);
         let regions = self.regions.take();
         for region in regions.iter().filter_map(Weak::upgrade) {
             region.revoke();
@@ -337,7 +407,7 @@ impl Held for ChannelCore {
         format!(
             "channel of {:?} ({} I/Os in flight)",
             self.desc.info.name,
-            self.outstanding.get()
+            self.in_flight()
         )
     }
 }
@@ -373,7 +443,7 @@ impl fmt::Debug for ChannelCore {
         f.debug_struct("IoChannel")
             .field("bdev", &self.desc.info.name)
             .field("home", &self.home)
-            .field("outstanding", &self.outstanding.get())
+            .field("outstanding", &self.in_flight())
             .finish_non_exhaustive()
     }
 }

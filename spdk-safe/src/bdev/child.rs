@@ -6,7 +6,8 @@
 //! wrong.
 
 use std::ffi::c_void;
-use std::mem::ManuallyDrop;
+use std::num::NonZeroU64;
+use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::buf::{IoBuf, Pieces};
@@ -29,8 +30,12 @@ pub(crate) struct Below<'a> {
 }
 
 /// SPDK has an I/O that counts on the channel: it stays, and open.
+///
+/// # Invariants
+///
+/// It counts in the core's children, so that the core is there.
 #[must_use]
-pub(crate) struct Sent(ManuallyDrop<Rc<ChannelCore>>);
+pub(crate) struct Sent(NonNull<ChannelCore>);
 
 /// The memory of a child.
 #[derive(Clone, Copy)]
@@ -81,10 +86,11 @@ impl<'a> Below<'a> {
         self.core.home.is_same(home) && home.is_here()
     }
 
-    /// Whether the channel belongs to `home`.
+    /// Whether the channel belongs to the SPDK thread with this id, of which is known that it is current, and on its own OS
+    /// thread: so is the channel then, since it is not `Send`.
     #[inline(always)]
-    pub(crate) fn is_of(self, home: Home) -> bool {
-        self.core.home.is_same(home)
+    pub(crate) fn is_of(self, thread: NonZeroU64) -> bool {
+        self.core.home.id() == thread
     }
 
     /// How many blocks of the bdev the child is about; `None` if there is something about it that is not plain.
@@ -106,17 +112,19 @@ impl<'a> Below<'a> {
                 }
             }
         };
-        let is_plain = blocks != Blocks(0)
-            && core.supports(child.io)
-            && child.lba.fits(blocks, core.desc.num_blocks());
+        // SPDK looks at the range itself (B-31); what it refuses takes the long way, which says what is wrong.
+        let is_plain = blocks != Blocks(0) && core.supports(child.io);
         is_plain.then_some(blocks)
     }
 
     /// What is to be kept while SPDK has a child. Drop it with [`Sent::unsent`] or [`Sent::ended`].
     #[inline(always)]
     pub(crate) fn begin(self) -> Sent {
-        self.core.begin_io();
-        Sent(ManuallyDrop::new(Rc::clone(self.core)))
+        self.core.begin_child();
+        // SAFETY: what an `Rc` points to is not null.
+        let core = unsafe { NonNull::new_unchecked(Rc::as_ptr(self.core).cast_mut()) };
+        // INVARIANT: it was counted.
+        Sent(core)
     }
 
     /// Gives a child to SPDK; false if nothing was done. `done` may be called inside (B-71).
@@ -144,9 +152,9 @@ impl<'a> Below<'a> {
         let (lba, done) = (child.lba.0, Some(done));
         calls::count(Call::Submit);
         let rc = match (child.io, memory) {
-            // SAFETY: descriptor and channel are open and of this thread, by the invariant of `ChannelCore`; range,
-            // length and alignment were checked; the rest by this function's contract. (The same holds for all that
-            // follow.)
+            // SAFETY: descriptor and channel are open and of this thread, by the invariant of `ChannelCore`; length and
+            // alignment were checked, and SPDK looks at the range (B-31); the rest by this function's contract. (The same
+            // holds for all that follow.)
             (IoType::Read, Memory::One(base, _)) => unsafe {
                 spdk_sys::spdk_bdev_read_blocks(desc, ch, base.cast(), lba, blocks, done, arg)
             },
@@ -194,6 +202,46 @@ impl<'a> Below<'a> {
             },
             // Rare: by the long way.
             _ => return false,
+        };
+        rc == 0
+    }
+
+    /// Whether a read or write of all of a request is plain here, if the request's own memory is in one piece, which lies
+    /// at `base` and is whole blocks of `block_size` bytes, at least one.
+    #[inline(always)]
+    pub(crate) fn takes_whole(self, base: *mut u8, block_size: u32) -> bool {
+        let core = &**self.core;
+        core.plain_size() == block_size && core.is_aligned(base.addr())
+    }
+
+    /// As [`send`](Self::send), a read or a write of all of a request.
+    ///
+    /// # Safety
+    ///
+    /// As [`send`](Self::send); and [`takes_whole`](Self::takes_whole) said so, of `base`, where `blocks` blocks are.
+    #[inline(always)]
+    pub(crate) unsafe fn send_whole<const IS_READ: bool>(
+        self,
+        base: *mut u8,
+        Lba(lba): Lba,
+        Blocks(blocks): Blocks,
+        done: unsafe extern "C" fn(*mut spdk_sys::spdk_bdev_io, bool, *mut c_void),
+        arg: *mut c_void,
+    ) -> bool {
+        let (ch, desc) = self.core.raw_unless_revoked();
+        let (base, done) = (base.cast(), Some(done));
+        calls::count(Call::Submit);
+        let rc = match IS_READ {
+            // SAFETY: descriptor and channel are open and of this thread, by the invariant of `ChannelCore` and since
+            // `plain_size` was not 0; length and alignment were checked, and SPDK looks at the range (B-31); the rest by
+            // this function's contract.
+            true => unsafe {
+                spdk_sys::spdk_bdev_read_blocks(desc, ch, base, lba, blocks, done, arg)
+            },
+            // SAFETY: as above.
+            false => unsafe {
+                spdk_sys::spdk_bdev_write_blocks(desc, ch, base, lba, blocks, done, arg)
+            },
         };
         rc == 0
     }
@@ -270,8 +318,12 @@ impl Sent {
     /// SPDK has let go of it. On its thread.
     #[inline(always)]
     pub(crate) fn ended(self) {
-        let core = ManuallyDrop::into_inner(self.0);
-        core.end_io();
+        // SAFETY: by the type invariant.
+        let was_last = unsafe { self.0.as_ref() }.end_child();
+        if was_last {
+            // SAFETY: the pointer is from `Rc::as_ptr`, and its count is ours by now.
+            unsafe { Rc::from_raw(self.0.as_ptr()) }.last_child();
+        }
     }
 }
 

@@ -40,19 +40,6 @@ impl<S: Children<WriteRequest>> ChildIos<WriteRequest, S> {
         self.add(Below::of(channel), child, self.context().whole(), tag);
     }
 
-    /// Has each channel of `to` write all of the request, from its block on, with its tag; then the request goes on as soon
-    /// as all have ended. The same as [`write`](Self::write) for each and [`submit`](Self::submit), and faster.
-    #[inline]
-    pub fn write_to_each<'a, M: Writable + 'a>(
-        self,
-        to: impl Iterator<Item = (&'a IoChannel<M>, Lba, u8)>,
-    ) {
-        self.add_to_each(to.map(|(channel, lba, tag)| {
-            let child = child(IoType::Write, lba, Blocks(0));
-            (Below::of(channel), child, tag)
-        }));
-    }
-
     /// Has `channel` write a part of the request, `blocks` blocks from its block `from` on, from `lba` on. False if the
     /// request has not as many: nothing was submitted.
     #[must_use = "false: there is no such part"]

@@ -48,14 +48,12 @@ pub(super) struct RequestContext {
     pub(super) block_size: u32,
     /// The [`RequestData`](super::RequestData) that there are, and the children of a task.
     pub(super) shares: Shares,
-    /// Children that have not ended, and one while more may come.
+    /// Children that have not ended, and one while more may come; with [`FAULTED`].
     pub(super) pending: Cell<u32>,
     /// A bit for each entry of `children` that is in use.
     pub(super) in_use: Cell<u8>,
     /// A bit for each of them that reads all of the memory.
     pub(super) whole: Cell<u8>,
-    /// Somebody's code panicked: what waits is not asked any more.
-    pub(super) faulted: Cell<bool>,
     has_metadata: Cell<bool>,
     /// The request fills its memory: a READ.
     pub(super) fills: bool,
@@ -73,6 +71,9 @@ pub(super) struct RequestContext {
     /// Of a compare-and-write, which alone initialises it: what to write.
     fused: Cell<MaybeUninit<(*mut libc::iovec, u32)>>,
 }
+
+/// Of `pending`: somebody's code panicked, and what waits is not asked any more.
+pub(super) const FAULTED: u32 = 1 << 31;
 
 /// The entry of `children` that a child which is the only one of its request has.
 pub(super) const ONLY: usize = CHILDREN - 1;
@@ -237,7 +238,6 @@ impl Handle {
             pending: Cell::new(0),
             in_use: Cell::new(0),
             whole: Cell::new(0),
-            faulted: Cell::new(false),
             has_metadata: Cell::new(false),
             fills: fresh.fills,
             filled: Cell::new(!fresh.fills),
@@ -258,6 +258,23 @@ impl Handle {
     /// Its identity.
     pub(super) fn id(&self) -> RequestId {
         RequestId(self.context().io.as_ptr().addr())
+    }
+
+    /// As [`finish`](Self::finish), with success, for who is on the request's thread.
+    #[inline(always)]
+    pub(super) fn succeed_here(self) {
+        let context = *self.context;
+        std::mem::forget(self);
+        let io = {
+            // SAFETY: by the type invariant the request is not ended.
+            let context = unsafe { context.as_ref() };
+            if context.shares.are_there() {
+                return context.ended.set(Some(RequestStatus::Success));
+            }
+            context.io
+        };
+        // SAFETY: by the type invariant it was not ended before, and nobody has its data.
+        unsafe { RequestStatus::succeed(io) };
     }
 
     /// Its memory.

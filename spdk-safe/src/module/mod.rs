@@ -106,6 +106,7 @@ mod child_ios;
 mod children;
 mod context;
 mod data;
+mod fan_out;
 mod forward;
 mod quiesce;
 mod raw;
@@ -130,6 +131,7 @@ pub(crate) use bdev_module::{
 pub use builder::BlockDeviceBuilder;
 pub use children::{ChildIos, Children, Parent};
 pub use data::RequestData;
+pub use fan_out::{FanOut, Submit};
 pub use quiesce::{Quiesce, Quiesced};
 pub use register::{RegisteredBdev, UnregisterBdev};
 pub use request::{OtherRequest, RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
@@ -197,6 +199,20 @@ pub trait BlockDevice: Send + Sync + 'static {
     /// can, and the app waits for them. Keep them in a task of an executor, which drops its tasks then, or hook
     /// [`at_exit`](crate::app::at_exit).
     fn submit(&self, channel: &Rc<Self::Channel>, request: Request);
+
+    /// Takes a READ, as [`submit`](Self::submit), which it calls. A device whose reads take no longer than a few hundred
+    /// instructions says here what it does with them, and marks it `#[inline(always)]`: they become a part of what SPDK
+    /// calls, and cost 30 instructions less.
+    #[inline(always)]
+    fn read(&self, channel: &Rc<Self::Channel>, request: ReadRequest) {
+        self.submit(channel, Request::Read(request));
+    }
+
+    /// Takes a WRITE; as [`read`](Self::read).
+    #[inline(always)]
+    fn write(&self, channel: &Rc<Self::Channel>, request: WriteRequest) {
+        self.submit(channel, Request::Write(request));
+    }
 
     /// What takes its time at the end (`destruct`, `spdk_bdev_destruct_done`): the bdev is unregistered, nobody has it
     /// open, and no channel is left. The device is dropped when the future is done, and whoever unregistered it waits for

@@ -74,6 +74,7 @@ impl Home {
     }
 
     /// The thread's id, which no other thread ever has.
+    #[inline]
     pub(crate) fn id(self) -> NonZeroU64 {
         self.id
     }
