@@ -18,8 +18,8 @@ use std::sync::Arc;
 use spdk_safe::error::{ChannelError, IoError, IoType};
 use spdk_safe::json::{Object, WriteError};
 use spdk_safe::module::{
-    BlockDevice, ChildIos, Children, Parent, RangeRequest, ReadRequest, Request, RequestStatus,
-    ResetRequest, WriteRequest,
+    BlockDevice, ChildIos, Children, FanOut, Parent, RangeRequest, ReadRequest, Request,
+    RequestStatus, ResetRequest, Submit, WriteRequest,
 };
 use spdk_safe::units::{Blocks, Lba};
 
@@ -65,9 +65,26 @@ impl BlockDevice for Device {
         info.named("raid", &Shown::of(&self.array))
     }
 
-    #[inline]
     fn submit(&self, channel: &Rc<Channel>, request: Request) {
         submit(&channel.lane, request);
+    }
+
+    #[inline(always)] // on the path of each read
+    fn read(&self, channel: &Rc<Channel>, read: ReadRequest) {
+        let view = channel.lane.view();
+        match view.lighter() {
+            Some(at) => read_leg(view, read, at, settle::Tried::default()),
+            None => submit(&channel.lane, Request::Read(read)),
+        }
+    }
+
+    #[inline(always)] // on the path of each write
+    fn write(&self, channel: &Rc<Channel>, write: WriteRequest) {
+        let view = channel.lane.view();
+        match view.is_plain {
+            true => write.fan_out(Legs::new(view, WriteTo)),
+            false => submit(&channel.lane, Request::Write(write)),
+        }
     }
 }
 
@@ -78,22 +95,19 @@ impl Drop for Device {
 }
 
 /// Takes a request, new or parked before.
-#[inline]
+#[inline(never)] // out of the way of what is plain
 pub(super) fn submit(lane: &Lane, request: Request) {
     let view = lane.view();
-    if !view.is_plain && view.is_over() {
+    if view.is_over() {
         return request.complete(RequestStatus::Aborted);
     }
     match request {
         Request::Read(read) => read_from(view, read),
-        Request::Write(write) => {
-            let (lba, blocks) = (write.lba(), write.blocks());
-            match view.is_plain {
-                true => write_to_all(view, write),
-                false if is_locked(&view, lba, blocks) => lane.park(Request::Write(write)),
-                false => fan_out(view, write, WriteTo),
-            }
+        Request::Write(write) if view.is_plain => write.fan_out(Legs::new(view, WriteTo)),
+        Request::Write(write) if is_locked(&view, write.lba(), write.blocks()) => {
+            lane.park(Request::Write(write));
         }
+        Request::Write(write) => fan_out(view, write, WriteTo),
         other => submit_rare(lane, view, other),
     }
 }
@@ -138,7 +152,6 @@ fn on(leg: &Entry, lba: Lba) -> Lba {
     Lba(lba.0 + leg.offset)
 }
 
-#[inline]
 fn read_from(view: Rc<View>, read: ReadRequest) {
     match view.choose(read.lba(), read.blocks(), 0) {
         Some(at) => read_leg(view, read, at, settle::Tried::default()),
@@ -147,23 +160,83 @@ fn read_from(view: Rc<View>, read: ReadRequest) {
 }
 
 /// Reads from the leg at `at`, which has a channel here; `tried` did not do it.
-#[inline]
+#[inline(always)]
 pub(super) fn read_leg(view: Rc<View>, read: ReadRequest, at: usize, tried: settle::Tried) {
-    let leg = &view.legs[at];
-    let Some(here) = leg.here.clone() else {
-        return read.complete(RequestStatus::Failed);
+    let waits = ReadOf {
+        view,
+        at,
+        blocks: read.blocks().0,
+        tried,
+        error: Cell::new(None),
     };
-    let (lba, blocks) = (on(leg, read.lba()), read.blocks().0);
-    here.reading.set(here.reading.get() + blocks);
-    let leg = Rc::clone(&here);
-    read.forward(&leg.channel, lba, move |read, result| {
-        here.reading.set(here.reading.get() - blocks);
-        match result {
-            Ok(()) if tried.is_none() => read.complete(RequestStatus::Success),
-            Ok(()) => settle::was_read_elsewhere(&view, read, tried),
-            Err(error) => settle::read_elsewhere(view, read, at, error, tried),
+    read.fan_out(waits);
+}
+
+/// Waits for the leg that reads.
+struct ReadOf {
+    view: Rc<View>,
+    at: usize,
+    blocks: u64,
+    tried: settle::Tried,
+    /// Set if it failed.
+    error: Cell<Option<Box<IoError>>>,
+}
+
+impl ReadOf {
+    #[inline(always)]
+    fn leg(&self) -> Option<(&Entry, &Here)> {
+        let leg = self.view.legs.get(self.at)?;
+        Some((leg, leg.here.as_deref()?))
+    }
+
+    #[cold]
+    fn fail(&self, error: IoError) {
+        self.error.set(Some(Box::new(error)));
+    }
+}
+
+impl Submit<ReadRequest> for ReadOf {
+    #[inline(always)] // on the path of each read
+    fn submit(ios: &FanOut<'_, ReadRequest, Self>) {
+        let (lba, this) = (ios.request().lba(), ios.state());
+        match this.leg() {
+            Some((leg, here)) => {
+                here.reading.set(here.reading.get() + this.blocks);
+                ios.read(&here.channel, on(leg, lba), 0);
+            }
+            // It fails.
+            None => this.fail(IoError::Unsupported { io: IoType::Read }),
         }
-    });
+    }
+}
+
+impl Children<ReadRequest> for ReadOf {
+    #[inline(always)]
+    fn ended(&self, _tag: u8, result: Result<(), IoError>) {
+        if let Some((_, here)) = self.leg() {
+            here.reading.set(here.reading.get() - self.blocks);
+        }
+        if let Err(error) = result {
+            self.fail(error);
+        }
+    }
+
+    #[inline]
+    fn has_succeeded(&self, _request: &ReadRequest) -> bool {
+        let error = self.error.take();
+        let is_well = error.is_none();
+        if !is_well {
+            self.error.set(error);
+        }
+        is_well && self.tried.is_none()
+    }
+
+    fn all_ended(self, read: ReadRequest) {
+        match self.error.take() {
+            None => settle::was_read_elsewhere(&self.view, read, self.tried),
+            Some(error) => settle::read_elsewhere(self.view, read, self.at, *error, self.tried),
+        }
+    }
 }
 
 /// Waits for the legs. It lies in the request's context: small.
@@ -200,6 +273,8 @@ impl Default for Bad {
 pub(super) trait ToLegs<R>: Sized + 'static {
     /// It changes its range.
     const CHANGES: bool = true;
+    /// There is nothing more to do when all legs have done it.
+    const IS_DONE: bool = true;
 
     /// The range of what is sent.
     fn range(request: &R) -> (Lba, Blocks);
@@ -232,22 +307,21 @@ pub(super) trait ToLegs<R>: Sized + 'static {
     }
 }
 
-/// Sends a write to all legs, of which each is in sync and reached.
-#[inline]
-fn write_to_all(view: Rc<View>, write: WriteRequest) {
-    let lba = write.lba();
-    let ios = write.children(Legs::new(view, WriteTo));
-    // It stays where it is until all have ended, and a write that is not submitted yet has not.
-    let view = Rc::clone(&ios.state().view);
-    let legs = view.legs.iter().enumerate();
-    ios.write_to_each(legs.filter_map(|(at, leg)| {
-        let here = leg.here.as_ref()?;
-        Some((&here.channel, on(leg, lba), at as u8))
-    }));
+/// A write to all legs, of which each is in sync and reached.
+impl Submit<WriteRequest> for Legs<WriteTo> {
+    #[inline(always)] // on the path of each write
+    fn submit(ios: &FanOut<'_, WriteRequest, Self>) {
+        let lba = ios.request().lba();
+        for (at, leg) in ios.state().view.legs.iter().enumerate() {
+            if let Some(here) = &leg.here {
+                ios.write(&here.channel, on(leg, lba), at as u8);
+            }
+        }
+    }
 }
 
 /// Sends a request to all legs.
-#[inline]
+#[inline(never)] // out of the way of what is plain
 pub(super) fn fan_out<R: Parent, W: ToLegs<R>>(view: Rc<View>, request: R, what: W)
 where
     Legs<W>: Children<R>,
@@ -278,6 +352,10 @@ impl<R: Parent, W: ToLegs<R>> Children<R> for Legs<W> {
     }
 
     #[inline]
+    fn has_succeeded(&self, _request: &R) -> bool {
+        W::IS_DONE && self.view.is_plain && self.is_well()
+    }
+
     fn all_ended(self, request: R) {
         match self.bad.take() {
             None if self.view.is_plain => self.what.done(self.view, request),
@@ -315,6 +393,17 @@ impl<W> Legs<W> {
             what,
             bad: Cell::new(None),
         }
+    }
+
+    /// Whether no leg failed.
+    #[inline]
+    fn is_well(&self) -> bool {
+        let bad = self.bad.take();
+        let is_well = bad.is_none();
+        if !is_well {
+            self.bad.set(bad);
+        }
+        is_well
     }
 
     /// Something is wrong with a leg.
@@ -511,6 +600,7 @@ impl ToLegs<RangeRequest> for FlushOf {
 
 impl ToLegs<ResetRequest> for ResetOf {
     const CHANGES: bool = false;
+    const IS_DONE: bool = false;
 
     fn range(_: &ResetRequest) -> (Lba, Blocks) {
         (Lba(0), Blocks(0))
