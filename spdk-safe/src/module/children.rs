@@ -751,10 +751,14 @@ unsafe fn all_ended<R: Parent, S: Children<R>, const IN_CALLBACK: bool>(
         if has_succeeded {
             // SAFETY: by this function's contract. Where it lies, so that nothing is moved.
             let room = unsafe { at.as_ref() }.room.get().cast::<Waiting<R, S>>();
-            // SAFETY: by this function's contract.
-            let handle = unsafe { (&raw const (*room).0).read() }.into_handle();
+            // SAFETY: as above.
+            let request = unsafe { &raw const (*room).0 };
+            // SAFETY: as above.
+            let state = unsafe { &raw mut (*room).1 };
+            // SAFETY: as above.
+            let handle = unsafe { request.read() }.into_handle();
             // SAFETY: as above; nobody uses it any more. A panic drops the handle, which fails the request.
-            unsafe { (&raw mut (*room).1).drop_in_place() };
+            unsafe { state.drop_in_place() };
             handle.succeed_here();
         } else {
             // SAFETY: by this function's contract.

@@ -49,7 +49,8 @@ pub struct FanOut<'a, R: Parent, S: Children<R>> {
     depth: u32,
     /// The entry of the next child.
     next: Cell<usize>,
-    _waits: PhantomData<(&'a (), fn() -> (R, S))>,
+    _lent: PhantomData<&'a ()>,
+    _waits: PhantomData<fn() -> (R, S)>,
 }
 
 /// No depth.
@@ -115,6 +116,7 @@ unsafe fn submit<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>, base: *mu
         home: context.home().id(),
         depth,
         next: Cell::new(0),
+        _lent: PhantomData,
         _waits: PhantomData,
     };
     S::submit(&fan_out);
