@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use spdk_raid::raid1::layout::LayoutError;
 use spdk_raid::raid1::state::ArrayState;
@@ -22,6 +23,9 @@ const BLOCKS: usize = 64;
 const DATA: usize = 512;
 const MARK: usize = 8;
 
+/// Not 0: only each third request, of all disks, finds memory.
+static TURNS: AtomicU32 = AtomicU32::new(0);
+
 /// Blocks in memory, with what is said beside them.
 struct Disk {
     block: usize,
@@ -36,6 +40,10 @@ impl BlockDevice for Disk {
     }
 
     fn submit(&self, _: &Rc<()>, request: Request) {
+        let turn = TURNS.load(Ordering::Relaxed);
+        if turn != 0 && TURNS.fetch_add(1, Ordering::Relaxed) % 3 != 0 {
+            return request.complete(RequestStatus::NoMemory);
+        }
         let mut memory = self.memory.lock().unwrap();
         let (data, marks) = &mut *memory;
         let at = |lba: Lba, blocks: Blocks, size: usize| {
@@ -192,6 +200,48 @@ fn separate_metadata_is_mirrored_read_rebuilt_and_scrubbed() {
         assert_eq!(md.info().counters.mismatches, 1);
         md.delete().await;
         assert!(one == contents(&spdk, "sep1", false).await);
+        for disk in disks {
+            disk.unregister().await;
+        }
+    });
+}
+
+#[test]
+fn s6_separate_metadata_is_mirrored_rebuilt_and_scrubbed_by_bases_that_are_short_of_memory() {
+    SPDK.run(async |spdk| {
+        let disks = [disk(&spdk, "short0", false), disk(&spdk, "short1", false)];
+        let md = Raid1::builder("short").base("short0").base("short1");
+        let md = md.create(&spdk).await.unwrap();
+        let desc = BdevDesc::open(&spdk, "short").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        TURNS.store(1, Ordering::Relaxed);
+        let marks: Vec<u8> = (1..=4 * MARK as u8).collect();
+        let (result, ..) = ch
+            .write_with_md(Lba(3), vec![7; 4 * DATA], marks.clone())
+            .await;
+        result.unwrap();
+        let (result, data, read) = ch
+            .read_with_md(Lba(3), vec![0; 4 * DATA], vec![0; 4 * MARK])
+            .await;
+        result.unwrap();
+        assert_eq!((data, read), (vec![7; 4 * DATA], marks));
+        md.remove("short1").await.unwrap();
+        let (result, ..) = ch
+            .write_with_md(Lba(20), vec![8; 4 * DATA], vec![99; 4 * MARK])
+            .await;
+        result.unwrap();
+        md.add("short1").await.unwrap();
+        until(&md, |md| md.info().state == ArrayState::Optimal).await;
+        md.scrub(false).await.unwrap();
+        until(&md, |md| md.info().processes.is_empty()).await;
+        assert!(TURNS.swap(0, Ordering::Relaxed) > 12);
+        let counts = md.info().counters;
+        assert_eq!((counts.mismatches, counts.faults), (0, 0));
+        drop(ch);
+        desc.close().await;
+        md.delete().await;
+        let one = contents(&spdk, "short0", false).await;
+        assert!(one.1[20 * MARK] == 99 && one == contents(&spdk, "short1", false).await);
         for disk in disks {
             disk.unregister().await;
         }
