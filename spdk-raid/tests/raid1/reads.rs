@@ -257,7 +257,7 @@ fn r97_a_write_waits_for_the_repair_of_the_same_range_and_is_not_overwritten_by_
 }
 
 #[test]
-fn b5_16_12_a_read_without_a_buffer_that_is_larger_than_those_of_the_pool() {
+fn b5_16_12_reads_larger_than_a_buffer_of_the_pool_without_blocks_and_past_the_end() {
     SPDK.run(async |spdk| {
         let t = Md::new(&spdk, "big", 2).await;
         for at in 0..8 {
