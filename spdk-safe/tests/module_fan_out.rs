@@ -389,3 +389,37 @@ fn t4_a_request_that_is_smuggled_to_another_thread_comes_home_with_an_error() {
         end(&spdk, bdev, "t4", 2).await;
     });
 }
+
+#[test]
+fn t4_a_channel_of_another_thread_is_refused() {
+    thread_local! {
+        static FOREIGN: RefCell<Option<IoChannel<ReadOnly>>> = const { RefCell::new(None) };
+    }
+    SPDK.run(async |spdk| {
+        let bdev = over(&spdk, "far", 1, |legs, request| match request {
+            Request::Read(read) => read.fan_out(Waits::<ReadRequest>::new(legs, |ios| {
+                FOREIGN.with_borrow(|foreign| match foreign {
+                    Some(foreign) => ios.read(foreign, Lba(0), 0),
+                    None => ios.read(&ios.state().legs[0], Lba(0), 0),
+                });
+            })),
+            other => mirror(legs, other),
+        })
+        .await;
+        let desc = BdevDesc::open(&spdk, "far").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        let leg = BdevDesc::open(&spdk, "far0").read_only().unwrap().share();
+        let other = Thread::builder("far").create(&spdk).await.unwrap();
+        other
+            .call(move || FOREIGN.set(Some(leg.channel().unwrap())))
+            .await
+            .unwrap();
+        let error = ch.read(Lba(0), vec![0_u8; 512]).await.0.unwrap_err();
+        assert!(matches!(error, IoError::Failed { .. }), "{error}");
+        other.call(|| drop(FOREIGN.take())).await.unwrap();
+        ch.read(Lba(0), vec![0_u8; 512]).await.0.unwrap();
+        other.exit().await;
+        drop((ch, desc));
+        end(&spdk, bdev, "far", 1).await;
+    });
+}
