@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         .files([
             "csrc/client.c",
             "csrc/clock.c",
+            "csrc/context.c",
             "csrc/count.c",
             "csrc/floor.c",
         ])

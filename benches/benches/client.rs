@@ -18,10 +18,10 @@ use spdk_safe::units::Mib;
 #[command(name = "client", bin_name = "cargo bench --bench client --")]
 struct Options {
     /// Rounds; each gives one ratio per contender, the median of its turns.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Turns of each contender in a round, every one between two turns of C.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     turns: u32,
     /// Milliseconds that a turn takes.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]

@@ -7,6 +7,8 @@
     reason = "criterion's macros make undocumented functions"
 )]
 
+use std::time::Duration;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use spdk_benches::exec::{AsyncExecutor, Boxed, Embassy, LocalPool, Rival, Row, Static, Tokio};
 
@@ -37,5 +39,12 @@ fn bench<R: Rival>(
     });
 }
 
-criterion_group!(benches, rows);
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1));
+    targets = rows
+}
 criterion_main!(benches);

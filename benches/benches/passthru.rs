@@ -15,7 +15,7 @@ use spdk_benches::passthru::{Base, Contender, Rig, app};
 #[command(name = "passthru", bin_name = "cargo bench --bench passthru --")]
 struct Options {
     /// Rounds; each gives one ratio per contender, the median of its turns.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Turns of each contender in a round, every one between two turns of C.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

@@ -9,6 +9,8 @@ mod floor;
 #[cfg(feature = "spdk")]
 pub mod load;
 #[cfg(feature = "spdk")]
+pub mod memory;
+#[cfg(feature = "spdk")]
 pub mod passthru;
 #[cfg(feature = "spdk")]
 pub mod raid1;

@@ -13,6 +13,7 @@
 use std::path::PathBuf;
 
 use futures::channel::oneshot;
+use serde_json::Value;
 use spdk_bdevs::passthru::{self, Passthru};
 use spdk_raid::raid1::{self, Raid1};
 use spdk_safe::app::{App, Builder, Cores, LogLevel, Pools, Spdk};
@@ -136,11 +137,43 @@ fn socket(dir: &TempDir) -> PathBuf {
     dir.path().join("rpc.sock")
 }
 
+/// JSON-RPC to ourselves: SPDK's raid has no other way in.
+#[derive(Clone, Debug)]
+pub struct Rpc {
+    socket: PathBuf,
+}
+
+impl Rpc {
+    /// By the socket in the folder that [`app`] made.
+    #[must_use]
+    pub fn of(dir: &TempDir) -> Self {
+        Self {
+            socket: socket(dir),
+        }
+    }
+
+    /// Calls a method. That blocks, so it has an OS thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`RigError::Rpc`].
+    pub async fn call(&self, method: &'static str, params: Value) -> Result<Value, RigError> {
+        let socket = self.socket.clone();
+        let (sender, receiver) = oneshot::channel();
+        std::thread::spawn(move || {
+            let call = || Client::connect(socket)?.call(method, &params);
+            let _ = sender.send(call());
+        });
+        let answer = receiver.await;
+        Ok(answer.expect("the thread says what became of it")?)
+    }
+}
+
 /// Two legs, and at most one stack on them.
 #[derive(Debug)]
 pub struct Legs {
     spdk: Spdk,
-    socket: PathBuf,
+    rpc: Rpc,
     base: Base,
     blocks: u64,
 }
@@ -204,7 +237,7 @@ impl Legs {
         }
         Ok(Self {
             spdk: spdk.clone(),
-            socket: socket(dir),
+            rpc: Rpc::of(dir),
             base,
             blocks,
         })
@@ -257,7 +290,7 @@ impl Legs {
                     "raid_level": "raid1",
                     "base_bdevs": LEGS,
                 });
-                self.rpc("bdev_raid_create", params).await?;
+                self.rpc.call("bdev_raid_create", params).await?;
                 What::CRaid1
             }
         };
@@ -278,25 +311,9 @@ impl Legs {
             What::Raid1(array) => array.delete().await,
             What::CRaid1 => {
                 let params = serde_json::json!({ "name": TOP });
-                self.rpc("bdev_raid_delete", params).await?;
+                self.rpc.call("bdev_raid_delete", params).await?;
             }
         }
-        Ok(())
-    }
-
-    /// A call by JSON-RPC to ourselves: SPDK's raid has no other way in. It blocks, so it has a thread of its own.
-    async fn rpc(&self, method: &'static str, params: serde_json::Value) -> Result<(), RigError> {
-        let socket = self.socket.clone();
-        let (sender, receiver) = oneshot::channel();
-        std::thread::spawn(move || {
-            let call = || {
-                Client::connect(socket)?
-                    .call::<_, serde_json::Value>(method, &params)
-                    .map(drop)
-            };
-            let _ = sender.send(call());
-        });
-        receiver.await.expect("the thread says what became of it")?;
         Ok(())
     }
 

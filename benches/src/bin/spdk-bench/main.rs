@@ -9,6 +9,7 @@ mod json;
 mod options;
 mod plot;
 mod progress;
+mod scenarios;
 mod table;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         None => compare::compare(&cli.compare),
         Some(Command::Load(options)) => generate::generate(options),
+        Some(Command::Scenarios(options)) => scenarios::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

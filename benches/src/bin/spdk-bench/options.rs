@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use spdk_benches::load::Driver;
 use spdk_benches::stack::{Base, Contender};
 
+use crate::scenarios::Scenarios;
+
 /// Compares SPDK's stacked bdevs in C with ours in Rust, in one process, in alternating rounds.
 ///
 /// Contenders: raw (a leg), passthru (ours) and c-passthru (SPDK's) on one leg; floor (the least that a mirror can do in
@@ -30,6 +32,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Drive one bdev, known by its name, of a configuration in JSON.
     Load(Generate),
+    /// Measure what is not in the rows: two cores, many arrays, memory, a lost leg, rebuilds, an idle executor.
+    Scenarios(Scenarios),
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,76 @@
+//! Memory of arrays, threads and requests.
+
+use spdk_benches::client::RigError;
+use spdk_benches::memory::{context_size, heap};
+use spdk_safe::bdev::BdevDesc;
+use spdk_safe::thread::Thread;
+use tempfile::TempDir;
+
+use super::arrays::{Arrays, delete_legs, make_legs};
+use super::{OnApp, Scenarios, mirrors};
+
+/// Threads that have a channel of each array.
+const THREADS: u32 = 4;
+
+pub(super) async fn run(
+    spdk: OnApp<'_>,
+    dir: &TempDir,
+    options: &Scenarios,
+) -> Result<(), RigError> {
+    let count = options.arrays;
+    println!(
+        "Memory in bytes, of {count} arrays on null legs, from malloc (DPDK's is not in it; a bdev_io and its context are)\n\n\
+         | | an idle array | a thread's channel of an array, with SPDK's own of it and its legs | a request's context |\n\
+         | --- | ---: | ---: | ---: |"
+    );
+    make_legs(spdk, count).await?;
+    for contender in mirrors() {
+        // What is taken once, and kept, is not of an array.
+        Arrays::create(spdk, dir, contender, 1)
+            .await?
+            .delete(dir)
+            .await?;
+        let before = heap();
+        let arrays = Arrays::create(spdk, dir, contender, count).await?;
+        let with_arrays = heap();
+        let context = context_size(spdk, &arrays.names()[0])?;
+
+        let mut descs = Vec::new();
+        for name in arrays.names() {
+            descs.push(BdevDesc::open(spdk, name).read_only()?);
+        }
+        let core = options.cores[0];
+        let mut threads = Vec::new();
+        for at in 0..THREADS {
+            let thread = Thread::builder(format!("memory{at}")).core(core);
+            threads.push(thread.create(spdk).await?);
+        }
+        let mut grown = 0;
+        for thread in &threads {
+            let shared: Vec<_> = descs.iter().map(BdevDesc::share).collect();
+            let task = thread.handle().spawn(move || async move {
+                let mut channels = Vec::with_capacity(shared.len());
+                let before = heap();
+                for desc in &shared {
+                    channels.push(desc.channel()?);
+                }
+                Ok::<u64, RigError>(heap().saturating_sub(before))
+            });
+            grown += task.await?.await??;
+        }
+        println!(
+            "| {} | {} | {} | {context} |",
+            contender.name(),
+            with_arrays.saturating_sub(before) / u64::from(count),
+            grown / u64::from(count * THREADS),
+        );
+        for thread in threads {
+            thread.exit().await;
+        }
+        for desc in descs {
+            desc.close().await;
+        }
+        arrays.delete(dir).await?;
+    }
+    delete_legs(spdk, count).await
+}
