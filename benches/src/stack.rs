@@ -121,6 +121,9 @@ pub fn app(name: &str, cores: &[u32]) -> Result<(Builder, TempDir), RigError> {
         .pools(Pools {
             bdev_ios: 65_535,
             bdev_io_cache: 256,
+            // Each thread keeps some hundred.
+            small_buffers: 4096,
+            large_buffers: 512,
             ..Pools::small()
         })
         .log_level(LogLevel::Error)

@@ -98,6 +98,9 @@ pub(super) async fn run(
     for contender in mirrors() {
         let arrays = Arrays::create(spdk, dir, contender, count).await?;
         for (io, reads) in IOS {
+            // Memory that nobody has touched yet is slow.
+            let warm = options.load(reads, count, 0);
+            drive(spdk, &arrays.names()[0], &warm, Driver::Rust, &[]).await?;
             let (mut ones, mut alls, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
             for round in 0..options.rounds {
                 let load = options.load(reads, count, round);

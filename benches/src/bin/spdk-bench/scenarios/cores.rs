@@ -29,6 +29,7 @@ pub(super) async fn run(
                     let turn = async |cores: &[u32]| {
                         drive(spdk, stack.bdev(), &load, Driver::Rust, cores).await
                     };
+                    turn(&options.cores[..2]).await?;
                     let one = turn(&options.cores[..1]).await?;
                     let two = turn(&options.cores[..2]).await?;
                     legs.tear_down(stack).await?;
