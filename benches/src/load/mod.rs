@@ -41,7 +41,7 @@ pub struct Load {
     pub end: End,
     /// Whether each I/O's latency goes into the histogram, which costs a look at the clock.
     pub latency: bool,
-    /// What is written follows the [pattern](pattern) of this seed, and what is read is compared with it: all that is
+    /// What is written follows the [`pattern`] of this seed, and what is read is compared with it: all that is
     /// read must have been written so before.
     pub verify: Option<u64>,
 }

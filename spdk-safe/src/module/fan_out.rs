@@ -36,7 +36,7 @@ pub trait Submit<R: Parent>: Children<R> {
 ///
 /// # Invariants
 ///
-/// - The request waits, with an `R` and an `S` in its room, and a [`Counted`] for it.
+/// - The request waits, with an `R` and an `S` in its room, and a `Counted` for it.
 /// - Wherever the `inside` depth is `depth`, the request's thread is current, which has the id `home`, and its memory is in
 ///   one piece, which begins at `base` and is whole blocks, at least one. The thread was current when this was made; this
 ///   does not leave the function, since it is only lent to it; and whatever runs code of another thread, or of none, below
@@ -45,7 +45,7 @@ pub struct FanOut<'a, R: Parent, S: Children<R>> {
     at: Bound<NonNull<RequestContext>>,
     base: *mut u8,
     home: NonZeroU64,
-    /// [`NEVER`] if one of these is not so.
+    /// `NEVER` if one of these is not so.
     depth: u32,
     /// The entry of the next child.
     next: Cell<usize>,
