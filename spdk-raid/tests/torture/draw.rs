@@ -21,6 +21,7 @@ impl Plan {
             110..140 => Kind::Corrupt,
             140..180 => Kind::Unequal,
             180..220 => Kind::Fill,
+            220..250 => Kind::Mend,
             _ => Kind::Any,
         };
         let mut plan = Self::drawn(random, kind, world);
@@ -29,6 +30,7 @@ impl Plan {
                 Kind::Any,
                 Kind::Storm,
                 Kind::Fill,
+                Kind::Mend,
                 Kind::Grows,
                 Kind::Unequal,
             ];
@@ -40,9 +42,10 @@ impl Plan {
 
     fn drawn(random: &mut Random, kind: Kind, world: &World) -> Self {
         // One in eight without anything that goes wrong.
-        let is_calm = random.one_in(8) && !matches!(kind, Kind::Storm | Kind::Late | Kind::Fill);
+        let is_calm =
+            random.one_in(8) && !matches!(kind, Kind::Storm | Kind::Late | Kind::Fill | Kind::Mend);
         let legs = 2 + random.below(3);
-        let needs_ramdisks = matches!(kind, Kind::Storm | Kind::Grows | Kind::Fill);
+        let needs_ramdisks = matches!(kind, Kind::Storm | Kind::Grows | Kind::Fill | Kind::Mend);
         let disks: Vec<_> = (0..legs + SPARES)
             .map(|at| DiskPlan {
                 is_malloc: random.one_in(4) && !needs_ramdisks,
@@ -150,6 +153,22 @@ impl Plan {
                 }
                 return;
             }
+            Kind::Mend => {
+                for &at in ramdisks.iter().filter(|&&at| Some(at) != rock) {
+                    let some = |random: &mut Random, action, io| {
+                        let fault = Fault::new(action).io(io).after(random.below(50) as u64);
+                        fault.times(1 + random.below(6) as u64)
+                    };
+                    for _ in 0..3 {
+                        let fault = some(random, Action::Fail, IoType::Read);
+                        self.faults.push((at, fault));
+                        let delay = Action::DelayPolls(1 + random.below(60) as u32);
+                        let fault = some(random, delay, IoType::Write);
+                        self.faults.push((at, fault));
+                    }
+                }
+                return;
+            }
             Kind::Late => {
                 let io = [IoType::Read, IoType::Write][random.below(2)];
                 let fault = Fault::new(Action::Hold)
@@ -215,13 +234,16 @@ impl Plan {
                 seed: 0,
             };
             step.what = match self.kind {
-                Kind::Storm => {
+                Kind::Storm | Kind::Mend => {
                     // Each lane in a part of its own.
                     let part = BLOCKS as usize / (THREADS * lanes);
                     let from = random.below(part);
                     step.first = (thread * lanes + lane) * part + from;
                     step.count = 1 + random.below(part - from);
-                    storm(random)
+                    match self.kind {
+                        Kind::Storm => storm(random),
+                        _ => mend(random),
+                    }
                 }
                 // A copy does not know where the array ends.
                 Kind::Grows => match what(random, step.count, resets, self.locks) {
@@ -243,7 +265,7 @@ impl Plan {
     fn draw_admin(&mut self, random: &mut Random, is_calm: bool) {
         let legs = self.disks.len() - SPARES;
         let count = match self.kind {
-            Kind::Storm if random.one_in(2) => 0,
+            Kind::Storm | Kind::Mend if random.one_in(2) => 0,
             Kind::Fill => random.below(3),
             _ if random.one_in(8) => 0,
             _ => 1 + random.below(8),
@@ -308,6 +330,16 @@ fn storm(random: &mut Random) -> What {
         16 | 17 => What::Pause(random.below(30)),
         18 => What::Reopen,
         _ => What::Read,
+    }
+}
+
+fn mend(random: &mut Random) -> What {
+    match random.below(20) {
+        0..8 => What::Read,
+        8..16 => What::Write,
+        16 => What::WriteZeroes,
+        17 | 18 => What::Pause(random.below(30)),
+        _ => What::Reopen,
     }
 }
 

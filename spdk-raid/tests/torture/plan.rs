@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Storm,
     /// Legs are filled slowly, while their sources fail writes one after the other, which it takes long to keep.
     Fill,
+    /// Legs can't read what is written again soon, and take their time when they are repaired.
+    Mend,
     /// Legs grow, and the array with them.
     Grows,
     /// Legs keep or say something else than they were told, but for the first one, which is read.
