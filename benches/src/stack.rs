@@ -223,7 +223,7 @@ impl Legs {
     ///
     /// # Errors
     ///
-    /// [`RigError::Bdev`].
+    /// [`RigError::Bdev`], and what a load may say.
     pub async fn new(spdk: &Spdk, dir: &TempDir, base: Base, size: Mib) -> Result<Self, RigError> {
         let blocks = size.0 * ((1 << 20) / u64::from(BLOCK_SIZE));
         for leg in LEGS {
@@ -236,6 +236,21 @@ impl Legs {
                     let leg = MallocBdev::builder(leg).blocks(blocks);
                     leg.block_size(BLOCK_SIZE).create(spdk).await?;
                 }
+            }
+        }
+        if base == Base::Malloc {
+            // Memory that nobody has touched yet is slow, and would be the first contender's.
+            for leg in LEGS {
+                let load = Load {
+                    reads: 0,
+                    depth: 1,
+                    io_blocks: 2048,
+                    order: Order::Sequential,
+                    end: End::Count(size.0),
+                    latency: false,
+                    verify: None,
+                };
+                drive(spdk, leg, &load, Driver::Rust, &[]).await?;
             }
         }
         Ok(Self {

@@ -207,10 +207,17 @@ fn verdict(results: &Results) -> String {
     out
 }
 
-/// How this was called.
+/// How this was called, without where the files went.
 fn command() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    format!("cargo xtask bench {}", args.join(" "))
-        .trim_end()
-        .to_owned()
+    let mut args = std::env::args().skip(1);
+    let mut line = "cargo xtask bench".to_owned();
+    while let Some(arg) = args.next() {
+        if matches!(arg.as_str(), "--json" | "--plot") {
+            args.next();
+        } else if !arg.starts_with("--json=") && !arg.starts_with("--plot=") {
+            line.push(' ');
+            line.push_str(&arg);
+        }
+    }
+    line
 }

@@ -33,6 +33,7 @@ pub(super) async fn run(
                     let turn = async |load: &Load| -> Result<Done, RigError> {
                         drive(spdk, stack.bdev(), load, Driver::Rust, &[]).await
                     };
+                    turn(&load).await?;
                     let mut rates = Vec::new();
                     for at in &mut p99 {
                         rates.push(turn(&load).await?.rate);
