@@ -224,7 +224,10 @@ fn may_have_failed(shared: &Shared) -> Checked {
         let reason = FaultReason::Gone;
         base.state == LegState::Faulted { reason }
     };
-    let is_fair = shared.plan.rock.is_none() && info.base_bdevs_list.iter().any(is_gone);
+    // Somebody may have taken it away since, or put it back.
+    let was_out = |disk: &Arc<Disk>| disk.is_out() || disk.touched.load(Ordering::Relaxed) != 0;
+    let went = info.base_bdevs_list.iter().any(is_gone) || shared.disks.iter().any(was_out);
+    let is_fair = shared.plan.rock.is_none() && went;
     match info.state == ArrayState::Failed && !is_fair {
         true => Err(format!("the array has failed: {info:?}")),
         false => Ok(()),
