@@ -1,6 +1,8 @@
 //! The bdevs below an array: opened, claimed, and followed.
 
+use std::cell::Cell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -202,6 +204,7 @@ async fn old_io(
     mut reports: IoTimeouts,
     watch: Arc<Watch>,
 ) {
+    let is_reset = Rc::new(Cell::new(false));
     while let Some(old) = reports.next().await {
         watch.saw(now(), old.age);
         let (slow, limit) = {
@@ -217,8 +220,21 @@ async fn old_io(
                 old.age.as_secs_f64()
             );
         }
-        if let Some(limit) = limit.filter(|limit| old.age >= *limit) {
+        let Some(limit) = limit.filter(|limit| old.age >= *limit) else {
+            continue;
+        };
+        // A RESET may take long, or wait for memory: what is said meanwhile counts, since a base that SPDK says nothing of
+        // is let go of.
+        if is_reset.replace(true) {
+            continue;
+        }
+        let (array, used, ended) = (Arc::clone(&array), Weak::clone(&used), Rc::clone(&is_reset));
+        let task = async move {
             timed_out(&array, leg, &used, old.age, limit).await;
+            ended.set(false);
+        };
+        if thread::spawn_local(task).is_err() {
+            is_reset.set(false);
         }
     }
 }
@@ -249,7 +265,8 @@ async fn timed_out(
     // The last leg stays; it is reset all the same.
     array.fault(vec![leg], FaultReason::TimedOut).await;
     if desc.info().supports(IoType::Reset) {
-        if let Ok(channel) = desc.channel() {
+        // As I/O below a device: others may wait for memory for ever, until this gives some back.
+        if let Ok(channel) = desc.channel_below() {
             let _ = channel.reset().await;
         }
     }
