@@ -224,8 +224,8 @@ impl Builder {
 
     /// Whether modules look at every bdev that is registered, which is SPDK's way if it is not said. Some read it: on SPDK
     /// 26.05 its raid module reads the first blocks of every bdev, and so do logical volumes. With `false` a bdev is
-    /// examined when the RPC `bdev_examine` (SPDK 20.10 and newer) names it. It is `bdev_auto_examine` of `bdev_set_options`, and a configuration
-    /// that sets that has the last word.
+    /// examined when the RPC `bdev_examine` (SPDK 20.10 and newer) names it. It is `bdev_auto_examine` of
+    /// `bdev_set_options`, and a configuration that sets that has the last word.
     pub fn auto_examine(mut self, auto_examine: bool) -> Self {
         self.auto_examine = auto_examine;
         self
@@ -374,7 +374,7 @@ impl Builder {
         if !self.auto_examine {
             // SAFETY: SPDK is not up yet, which is when this may be set.
             let rc = unsafe { spdk_sys::spdk_shim_no_auto_examine() };
-            Errno::check(rc).map_err(AppError::Pools)?;
+            Errno::check(rc).map_err(AppError::AutoExamine)?;
         }
         Ok(prepared)
     }

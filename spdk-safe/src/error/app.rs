@@ -89,6 +89,9 @@ pub enum AppError {
     /// Pool sizes that SPDK refuses.
     #[error("SPDK refuses these pool sizes: {0}")]
     Pools(Errno),
+    /// SPDK can't leave bdevs unexamined; see [`Builder::auto_examine`](crate::app::Builder::auto_examine).
+    #[error("SPDK does not let bdevs go unexamined: {0}")]
+    AutoExamine(Errno),
     /// SPDK did not start; its log, just above, says why. Too little memory is the most frequent
     /// cause; next comes another SPDK process on the same core: choose another one, or `.share_cores()`.
     #[error(
