@@ -5,10 +5,13 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::FutureExt;
+use spdk_safe::app::yield_now;
 use spdk_safe::bdev::SharedDesc;
 use spdk_safe::module::{
     BdevModule, BlockDevice, BlockDeviceBuilder, Children, FanOut, Parent, RangeRequest,
-    ReadRequest, RegisteredBdev, Request, RequestStatus, ResetRequest, Submit, WriteRequest,
+    ReadRequest, RegisteredBdev, Request, RequestData, RequestStatus, ResetRequest, Submit,
+    WriteRequest,
 };
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
@@ -421,5 +424,43 @@ fn t4_a_channel_of_another_thread_is_refused() {
         other.exit().await;
         drop((ch, desc));
         end(&spdk, bdev, "far", 1).await;
+    });
+}
+
+thread_local! {
+    /// What a device keeps of its request.
+    static KEPT: RefCell<Option<RequestData>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn m4_data_that_is_kept_holds_up_the_short_end_of_its_request() {
+    SPDK.run(async |spdk| {
+        let bdev = over(&spdk, "kept", 2, |legs, request| match request {
+            Request::Write(write) => {
+                write.fan_out(Waits::new(legs, |ios: &FanOut<'_, WriteRequest, _>| {
+                    KEPT.set(Some(ios.request().data()));
+                    write_all(ios);
+                }))
+            }
+            other => other.complete(RequestStatus::Failed),
+        })
+        .await;
+        let desc = BdevDesc::open(&spdk, "kept").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        let before = DROPPED.load(Ordering::Relaxed);
+        let mut write = Box::pin(ch.write(Lba(0), vec![7_u8; 512]));
+        // What waited is dropped when the children have ended: the request had its end then.
+        while DROPPED.load(Ordering::Relaxed) == before {
+            assert!((&mut write).now_or_never().is_none());
+            yield_now().await;
+        }
+        for _ in 0..100 {
+            assert!((&mut write).now_or_never().is_none());
+            yield_now().await;
+        }
+        drop(KEPT.take());
+        write.await.0.unwrap();
+        drop((ch, desc));
+        end(&spdk, bdev, "kept", 2).await;
     });
 }
