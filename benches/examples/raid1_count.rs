@@ -1,4 +1,4 @@
-//! Instructions per I/O of a load over SPDK's raid1 and ours on null bdevs, counted by callgrind, so that they repeat.
+//! Instructions per I/O of a load over SPDK's raid1, ours and the floor on null bdevs, counted by callgrind, so that they repeat.
 //!
 //! - `raid1_count` counts all and prints a table.
 //! - `raid1_count functions read 64` prints the functions in which ours and C's differ.
@@ -43,7 +43,7 @@ fn run(contender: &str, direction: &str, depth: &str) -> Result<(), Error> {
     let mut known = Contender::ALL.into_iter();
     let contender = known
         .find(|known| known.name() == contender)
-        .ok_or("the contenders are C, C-again, Rust, bare")?;
+        .ok_or("the contenders are C, C-again, Rust, floor, bare")?;
     let mut known = Direction::ALL.into_iter();
     let direction = known
         .find(|known| known.name() == direction)
@@ -65,7 +65,7 @@ fn run(contender: &str, direction: &str, depth: &str) -> Result<(), Error> {
             rig.run(contender, &work(count)).await?;
             count_end();
         }
-        rig.close().await;
+        rig.close().await?;
         Ok::<bool, RigError>(has_callgrind)
     })??;
     match counted {

@@ -1,10 +1,11 @@
-//! A closed loop in C over SPDK's raid1 and over ours, each on two bases of its own.
+//! A closed loop in C over SPDK's raid1, ours and the floor, each on two bases of its own.
 //!
 //! | contender | the loop's bdev |
 //! | --- | --- |
 //! | [`C`](Contender::C) | SPDK's raid1 |
 //! | [`CAgain`](Contender::CAgain) | another one of these: shows what the instrument is worth |
 //! | [`Rust`](Contender::Rust) | ours |
+//! | [`Floor`](Contender::Floor) | the least that a mirror of two legs can do in C: `csrc/floor.c` |
 //! | [`Bare`](Contender::Bare) | a base |
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use spdk_safe::units::Blocks;
 
 use crate::client::c::Client;
 use crate::client::{self, Ran, RigError, Shape, Work};
+use crate::floor::{Fault, Floor};
 use crate::passthru::Base;
 
 /// What the load runs on.
@@ -29,13 +31,15 @@ pub enum Contender {
     CAgain,
     /// Ours.
     Rust,
+    /// The least that a mirror can do.
+    Floor,
     /// No array at all.
     Bare,
 }
 
 impl Contender {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::C, Self::CAgain, Self::Rust, Self::Bare];
+    pub const ALL: [Self; 5] = [Self::C, Self::CAgain, Self::Rust, Self::Floor, Self::Bare];
 
     /// Its name in results, and of its bdev.
     #[must_use]
@@ -44,6 +48,7 @@ impl Contender {
             Self::C => "C",
             Self::CAgain => "C-again",
             Self::Rust => "Rust",
+            Self::Floor => "floor",
             Self::Bare => "bare",
         }
     }
@@ -54,6 +59,7 @@ pub struct Rig {
     shape: Shape,
     clients: Vec<Rc<Client>>,
     bufs: Cell<Vec<DmaBuf>>,
+    floor: Floor,
 }
 
 /// Whether the linked SPDK has a raid1 in C.
@@ -104,7 +110,7 @@ fn bases_of(contender: Contender) -> [String; 2] {
 }
 
 impl Rig {
-    /// Makes our array, and opens a client on each.
+    /// Makes our array and the floor, and opens a client on each.
     ///
     /// # Errors
     ///
@@ -118,6 +124,8 @@ impl Rig {
             .create(spdk)
             .await
             .map_err(|error| RigError::Raid1(error.to_string()))?;
+        let [one, two] = bases_of(Contender::Floor);
+        let floor = Floor::create(spdk, Contender::Floor.name(), [&one, &two], Fault::Sound)?;
         let mut clients = Vec::new();
         for contender in Contender::ALL {
             clients.push(Client::open(spdk, contender.name())?);
@@ -132,6 +140,7 @@ impl Rig {
             shape,
             clients,
             bufs,
+            floor,
         })
     }
 
@@ -155,12 +164,18 @@ impl Rig {
         Ok(ran)
     }
 
-    /// Closes the clients and deletes our array; the app's end has the rest.
-    pub async fn close(self) {
+    /// Closes the clients, and deletes our array and the floor; the app's end has the rest.
+    ///
+    /// # Errors
+    ///
+    /// The floor did not go.
+    pub async fn close(self) -> Result<(), RigError> {
         drop(self.clients);
+        self.floor.delete().await?;
         if let Some(array) = Raid1::find(Contender::Rust.name()) {
             array.delete().await;
         }
+        Ok(())
     }
 }
 
