@@ -62,6 +62,13 @@ impl Inside {
         depth.get() > DEEP
     }
 
+    /// The same as [`depth`], as long as whoever was called since has returned.
+    #[inline]
+    pub(crate) fn depth(&self) -> u32 {
+        // SAFETY: by the type invariant it is there, and of this OS thread.
+        unsafe { self.0.as_ref() }.get()
+    }
+
     /// The same as [`os_thread`], which is known by now.
     #[inline]
     pub(crate) fn os_thread(&self) -> usize {

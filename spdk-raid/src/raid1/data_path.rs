@@ -15,21 +15,24 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use spdk_safe::bdev::IoChannel;
 use spdk_safe::error::{ChannelError, IoError, IoType};
 use spdk_safe::json::{Object, WriteError};
 use spdk_safe::module::{
-    BlockDevice, ChildIos, Children, FanOut, Parent, RangeRequest, ReadRequest, Request,
+    Arrived, BlockDevice, ChildIos, Children, FanOut, Parent, RangeRequest, ReadRequest, Request,
     RequestStatus, ResetRequest, Submit, WriteRequest,
 };
+use spdk_safe::prelude::ReadWrite;
 use spdk_safe::units::{Blocks, Lba};
 
 use super::array::Array;
 use super::control::Command;
-use super::lane::{Channel, Entry, Here, Lane, View};
+use super::lane::{Channel, Entry, Lane, View};
 use super::rpc::Shown;
 use super::settle;
 use super::snapshot::ALL;
 use super::state::FaultReason;
+use super::straight;
 use super::verdict::{self, Answers, Outcome, Verdict};
 use crate::split::Extent;
 
@@ -70,20 +73,21 @@ impl BlockDevice for Device {
     }
 
     #[inline(always)] // on the path of each read
-    fn read(&self, channel: &Rc<Channel>, read: ReadRequest) {
-        let view = channel.lane.view();
-        match view.lighter() {
-            Some(at) => read_leg(view, read, at, settle::Tried::default()),
-            None => submit(&channel.lane, Request::Read(read)),
+    fn read(&self, channel: &Rc<Channel>, read: Arrived<'_, ReadRequest>) {
+        match channel.lane.now() {
+            Some(view) if view.readers.is_some() => {
+                let waits = straight::Read::new(view, read.blocks());
+                read.fan_out(waits);
+            }
+            _ => submit(&channel.lane, Request::Read(read.into_inner())),
         }
     }
 
     #[inline(always)] // on the path of each write
-    fn write(&self, channel: &Rc<Channel>, write: WriteRequest) {
-        let view = channel.lane.view();
-        match view.is_plain {
-            true => write.fan_out(Legs::new(view, WriteTo)),
-            false => submit(&channel.lane, Request::Write(write)),
+    fn write(&self, channel: &Rc<Channel>, write: Arrived<'_, WriteRequest>) {
+        match channel.lane.now() {
+            Some(view) if view.pair.is_some() => write.fan_out(straight::Write::new(view)),
+            _ => submit(&channel.lane, Request::Write(write.into_inner())),
         }
     }
 }
@@ -160,7 +164,6 @@ fn read_from(view: Rc<View>, read: ReadRequest) {
 }
 
 /// Reads from the leg at `at`, which has a channel here; `tried` did not do it.
-#[inline(always)]
 pub(super) fn read_leg(view: Rc<View>, read: ReadRequest, at: usize, tried: settle::Tried) {
     let waits = ReadOf {
         view,
@@ -183,52 +186,33 @@ struct ReadOf {
 }
 
 impl ReadOf {
-    #[inline(always)]
-    fn leg(&self) -> Option<(&Entry, &Here)> {
-        let leg = self.view.legs.get(self.at)?;
-        Some((leg, leg.here.as_deref()?))
-    }
-
-    #[cold]
     fn fail(&self, error: IoError) {
         self.error.set(Some(Box::new(error)));
     }
 }
 
 impl Submit<ReadRequest> for ReadOf {
-    #[inline(always)] // on the path of each read
     fn submit(ios: &FanOut<'_, ReadRequest, Self>) {
         let (lba, this) = (ios.request().lba(), ios.state());
-        match this.leg() {
-            Some((leg, here)) => {
+        let leg = &this.view.legs[this.at];
+        match &leg.here {
+            Some(here) => {
                 here.reading.set(here.reading.get() + this.blocks);
                 ios.read(&here.channel, on(leg, lba), 0);
             }
-            // It fails.
             None => this.fail(IoError::Unsupported { io: IoType::Read }),
         }
     }
 }
 
 impl Children<ReadRequest> for ReadOf {
-    #[inline(always)]
     fn ended(&self, _tag: u8, result: Result<(), IoError>) {
-        if let Some((_, here)) = self.leg() {
+        if let Some(here) = &self.view.legs[self.at].here {
             here.reading.set(here.reading.get() - self.blocks);
         }
         if let Err(error) = result {
             self.fail(error);
         }
-    }
-
-    #[inline]
-    fn has_succeeded(&self, _request: &ReadRequest) -> bool {
-        let error = self.error.take();
-        let is_well = error.is_none();
-        if !is_well {
-            self.error.set(error);
-        }
-        is_well && self.tried.is_none()
     }
 
     fn all_ended(self, read: ReadRequest) {
@@ -282,7 +266,7 @@ pub(super) trait ToLegs<R>: Sized + 'static {
     /// Sends it for the first `blocks` blocks to the leg at `tag`; `is_all`: those are all.
     fn send(
         ios: &ChildIos<R, Legs<Self>>,
-        leg: &Here,
+        leg: &IoChannel<ReadWrite>,
         lba: Lba,
         blocks: Blocks,
         is_all: bool,
@@ -309,7 +293,6 @@ pub(super) trait ToLegs<R>: Sized + 'static {
 
 /// A write to all legs, of which each is in sync and reached.
 impl Submit<WriteRequest> for Legs<WriteTo> {
-    #[inline(always)] // on the path of each write
     fn submit(ios: &FanOut<'_, WriteRequest, Self>) {
         let lba = ios.request().lba();
         for (at, leg) in ios.state().view.legs.iter().enumerate() {
@@ -334,7 +317,14 @@ where
             continue;
         };
         match &leg.here {
-            Some(here) => W::send(&ios, here, on(leg, lba), below, below == blocks, at as u8),
+            Some(here) => W::send(
+                &ios,
+                &here.channel,
+                on(leg, lba),
+                below,
+                below == blocks,
+                at as u8,
+            ),
             // Nothing is on it yet, and it is not filled before all threads have a channel.
             None if leg.front == 0 => {}
             None => legs.is_not_reached(at),
@@ -353,7 +343,7 @@ impl<R: Parent, W: ToLegs<R>> Children<R> for Legs<W> {
 
     #[inline]
     fn has_succeeded(&self, _request: &R) -> bool {
-        W::IS_DONE && self.view.is_plain && self.is_well()
+        W::IS_DONE && self.view.is_plain
     }
 
     fn all_ended(self, request: R) {
@@ -393,17 +383,6 @@ impl<W> Legs<W> {
             what,
             bad: Cell::new(None),
         }
-    }
-
-    /// Whether no leg failed.
-    #[inline]
-    fn is_well(&self) -> bool {
-        let bad = self.bad.take();
-        let is_well = bad.is_none();
-        if !is_well {
-            self.bad.set(bad);
-        }
-        is_well
     }
 
     /// Something is wrong with a leg.
@@ -524,17 +503,17 @@ impl ToLegs<WriteRequest> for WriteTo {
     #[inline]
     fn send(
         ios: &ChildIos<WriteRequest, Legs<Self>>,
-        leg: &Here,
+        leg: &IoChannel<ReadWrite>,
         lba: Lba,
         blocks: Blocks,
         is_all: bool,
         tag: u8,
     ) {
         if is_all {
-            return ios.write(&leg.channel, lba, tag);
+            return ios.write(leg, lba, tag);
         }
         // It has as many: they are fewer than its own.
-        let _ = ios.write_part(&leg.channel, lba, Blocks(0), blocks, tag);
+        let _ = ios.write_part(leg, lba, Blocks(0), blocks, tag);
     }
 }
 
@@ -545,16 +524,16 @@ impl ToLegs<RangeRequest> for UnmapOf {
 
     fn send(
         ios: &ChildIos<RangeRequest, Legs<Self>>,
-        leg: &Here,
+        leg: &IoChannel<ReadWrite>,
         lba: Lba,
         blocks: Blocks,
         _is_all: bool,
         tag: u8,
     ) {
         // One that joined later may not have it: zeroes are what an unmap may leave.
-        match leg.channel.supports(IoType::Unmap) {
-            true => ios.unmap(&leg.channel, lba, blocks, tag),
-            false => ios.write_zeroes(&leg.channel, lba, blocks, tag),
+        match leg.supports(IoType::Unmap) {
+            true => ios.unmap(leg, lba, blocks, tag),
+            false => ios.write_zeroes(leg, lba, blocks, tag),
         }
     }
 }
@@ -566,13 +545,13 @@ impl ToLegs<RangeRequest> for ZeroesTo {
 
     fn send(
         ios: &ChildIos<RangeRequest, Legs<Self>>,
-        leg: &Here,
+        leg: &IoChannel<ReadWrite>,
         lba: Lba,
         blocks: Blocks,
         _is_all: bool,
         tag: u8,
     ) {
-        ios.write_zeroes(&leg.channel, lba, blocks, tag);
+        ios.write_zeroes(leg, lba, blocks, tag);
     }
 }
 
@@ -585,15 +564,15 @@ impl ToLegs<RangeRequest> for FlushOf {
 
     fn send(
         ios: &ChildIos<RangeRequest, Legs<Self>>,
-        leg: &Here,
+        leg: &IoChannel<ReadWrite>,
         lba: Lba,
         blocks: Blocks,
         _is_all: bool,
         tag: u8,
     ) {
         // What has no volatile cache has nothing to flush.
-        if leg.channel.supports(IoType::Flush) {
-            ios.flush(&leg.channel, lba, blocks, tag);
+        if leg.supports(IoType::Flush) {
+            ios.flush(leg, lba, blocks, tag);
         }
     }
 }
@@ -617,14 +596,14 @@ impl ToLegs<ResetRequest> for ResetOf {
 
     fn send(
         ios: &ChildIos<ResetRequest, Legs<Self>>,
-        leg: &Here,
+        leg: &IoChannel<ReadWrite>,
         _lba: Lba,
         _blocks: Blocks,
         _is_all: bool,
         tag: u8,
     ) {
-        if leg.channel.supports(IoType::Reset) {
-            ios.reset(&leg.channel, tag);
+        if leg.supports(IoType::Reset) {
+            ios.reset(leg, tag);
         }
     }
 }

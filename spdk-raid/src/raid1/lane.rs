@@ -35,6 +35,7 @@ use super::options::ReadPolicy;
 use super::rescue::{self, Rescuer};
 use super::snapshot::{ALL, Snapshot};
 use super::state::LegId;
+use super::straight::Straight;
 use crate::split::Extent;
 
 /// What makes a [`Lane`] for each thread, and visits them.
@@ -113,13 +114,18 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    #[inline(always)] // on the path of each request
     pub(super) fn view(&self) -> Rc<View> {
+        self.now().expect("it is always there")
+    }
+
+    /// The view, which is always there: for who has another way if not, so that the compiler finds no panic on its own.
+    #[inline(always)] // on the path of each request
+    pub(super) fn now(&self) -> Option<Rc<View>> {
         let now = self.now.take();
         let view = now.clone();
         // There is none to drop.
         std::mem::forget(self.now.replace(now));
-        view.expect("it is always there")
+        view
     }
 
     /// Looks at what is published now, and submits what it had parked, until that waits for memory. The rest is for the
@@ -195,7 +201,8 @@ impl Lane {
             snapshot: Arc::clone(&old.snapshot),
             legs: Vec::new(),
             is_plain: false,
-            is_pair: false,
+            pair: None,
+            readers: None,
             turn: Cell::new(0),
             resets: old.resets,
             next: RefCell::new(None),
@@ -224,8 +231,10 @@ pub(super) struct View {
     pub(super) legs: Vec<Entry>,
     /// All legs are in sync and reached, nothing is locked, nothing dirty.
     pub(super) is_plain: bool,
-    /// `is_plain`, with two legs, of which the one reads that has less to do.
-    is_pair: bool,
+    /// The two legs, if it is plain and has two.
+    pub(super) pair: Option<[Straight; 2]>,
+    /// If it is plain: two legs, of which the one reads that has less to do; or the only reader, twice.
+    pub(super) readers: Option<[Straight; 2]>,
     /// The leg whose turn is next.
     turn: Cell<usize>,
     /// How many RESETs had begun when it was made; `None` if one was under way.
@@ -255,10 +264,16 @@ pub(super) struct Here {
 
 impl Entry {
     /// Blocks that are being read from it here; the most if it can't be read here.
-    #[inline(always)] // on the path of each read
     fn reading(&self) -> u64 {
         let here = self.here.as_ref();
         here.map_or(u64::MAX, |here| here.reading.get())
+    }
+
+    fn straight(&self) -> Option<Straight> {
+        Some(Straight {
+            here: Rc::clone(self.here.as_ref()?),
+            offset: self.offset,
+        })
     }
 }
 
@@ -298,9 +313,21 @@ impl View {
         let is_whole = |leg: &Entry| leg.front == ALL && !leg.leaves && leg.here.is_some();
         let is_plain =
             legs.iter().all(is_whole) && snapshot.locks.is_empty() && snapshot.dirty.is_empty();
+        let two = |one: &Entry, two: &Entry| Some([one.straight()?, two.straight()?]);
+        let (pair, readers) = match (is_plain, snapshot.policy, &*legs) {
+            (false, ..) => (None, None),
+            (true, _, [only]) => (None, two(only, only)),
+            (true, ReadPolicy::LeastLoaded, [first, second]) => {
+                (two(first, second), two(first, second))
+            }
+            (true, ReadPolicy::Primary, [first, second]) => (two(first, second), two(first, first)),
+            (true, ReadPolicy::RoundRobin, [first, second]) => (two(first, second), None),
+            (true, ..) => (None, None),
+        };
         Ok(Self {
             is_plain,
-            is_pair: is_plain && legs.len() == 2 && snapshot.policy == ReadPolicy::LeastLoaded,
+            pair,
+            readers,
             array,
             snapshot,
             legs,
@@ -350,15 +377,6 @@ impl View {
     pub(super) fn is_locked(&self, extent: Extent) -> bool {
         let mut locks = self.snapshot.locks.iter();
         locks.any(|lock| lock.extent.overlaps(extent))
-    }
-
-    /// The same as [`choose`](Self::choose) for what most arrays are: two legs, and all is plain. `None` if it is not.
-    #[inline(always)] // on the path of each read
-    pub(super) fn lighter(&self) -> Option<usize> {
-        match (self.is_pair, &*self.legs) {
-            (true, [one, two]) => Some(usize::from(two.reading() < one.reading())),
-            _ => None,
-        }
     }
 
     /// The place in the list of the leg that reads a range, but none of `not`.

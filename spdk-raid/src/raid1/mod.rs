@@ -17,6 +17,7 @@
 
 pub mod layout;
 pub mod state;
+mod straight;
 
 #[cfg(feature = "spdk")]
 mod array;

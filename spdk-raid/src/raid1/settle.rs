@@ -31,13 +31,6 @@ pub(super) struct Tried {
     gone: u32,
 }
 
-impl Tried {
-    #[inline]
-    pub(super) fn is_none(self) -> bool {
-        self.legs == 0
-    }
-}
-
 /// A read failed on the leg at `at`: another one is tried.
 #[cold]
 pub(super) fn read_elsewhere(

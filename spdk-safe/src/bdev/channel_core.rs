@@ -68,7 +68,7 @@ impl ChannelLink {
 /// - Every slot of the list `idle` came from a `Box`, and neither SPDK nor a future has a pointer to it.
 /// - Every other slot holds a strong count of this core.
 /// - While there are `children` they hold one strong count of this core together.
-/// - `plain_size` is 0 from when `revoked` is set.
+/// - `plain` is nobody's from when `revoked` is set.
 pub(super) struct ChannelCore {
     pub(super) desc: Arc<DescCore>,
     pub(super) home: Home,
@@ -99,8 +99,8 @@ pub(super) struct ChannelCore {
     revoked: Cell<bool>,
     /// It is being put.
     leaving: Arc<AtomicBool>,
-    /// The block size, if the bdev takes reads and writes, and as long as the channel does; else 0.
-    plain_size: Cell<u32>,
+    /// Who may read and write whole blocks without a further look, as long as the channel takes it.
+    plain: Cell<PlainKey>,
     /// I/Os that SPDK has: submitted and not completed, or waiting for a `spdk_bdev_io`. Without `children`.
     outstanding: Cell<usize>,
     /// I/Os of requests above that SPDK has, less one: so there is none at [`NO_CHILDREN`].
@@ -109,6 +109,34 @@ pub(super) struct ChannelCore {
     idle: Cell<Option<NonNull<Op>>>,
     /// Zero-copy regions that somebody holds.
     regions: RefCell<Vec<Weak<RegionCore>>>,
+}
+
+/// An SPDK thread and a block size, so that one compare tells whether both are a channel's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlainKey(u64);
+
+impl PlainKey {
+    /// No channel's: what is asked of one.
+    pub(crate) const NONE: Self = Self(1);
+    /// Nobody's: what a channel has that is asked of no more.
+    const NOBODY: Self = Self(0);
+
+    /// That of a request of a thread, in blocks of `block_size` bytes. None, of a thread that comes after four billion
+    /// others: its requests take the long way.
+    pub(crate) fn of(home: Home, block_size: u32) -> Self {
+        match u32::try_from(home.id().get()) {
+            Ok(id) => Self(u64::from(id) << 32 | u64::from(block_size)),
+            Err(_) => Self::NONE,
+        }
+    }
+
+    /// That of a channel.
+    fn of_channel(home: Home, block_size: u32) -> Self {
+        match Self::of(home, block_size) {
+            Self::NONE => Self::NOBODY,
+            key => key,
+        }
+    }
 }
 
 /// So that one more, or one less, says by itself whether it is the first or the last.
@@ -175,11 +203,11 @@ impl ChannelCore {
             waits: WaitQueues::of(home),
             revoked: Cell::new(false),
             leaving: Arc::default(),
-            plain_size: Cell::new(
+            plain: Cell::new(
                 match info.io_types.contains(IoType::Read) && info.io_types.contains(IoType::Write)
                 {
-                    true => info.block_size,
-                    false => 0,
+                    true => PlainKey::of_channel(home, info.block_size),
+                    false => PlainKey::NOBODY,
                 },
             ),
             outstanding: Cell::new(0),
@@ -305,10 +333,10 @@ impl ChannelCore {
         }
     }
 
-    /// The block size, if reads and writes of whole blocks may go to the bdev now; else 0.
+    /// Whether reads and writes of whole blocks by who has `key` may go to the bdev now.
     #[inline(always)] // on the path of each I/O
-    pub(super) fn plain_size(&self) -> u32 {
-        self.plain_size.get()
+    pub(super) fn is_plain_for(&self, key: PlainKey) -> bool {
+        self.plain.get() == key
     }
 
     /// I/Os that SPDK has.
@@ -389,7 +417,7 @@ impl Held for ChannelCore {
 
     fn release(&self) {
         self.revoked.set(true);
-        self.plain_size.set(0);
+        self.plain.set(PlainKey::NOBODY);
         let regions = self.regions.take();
         for region in regions.iter().filter_map(Weak::upgrade) {
             region.revoke();

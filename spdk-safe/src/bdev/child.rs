@@ -6,13 +6,12 @@
 //! wrong.
 
 use std::ffi::c_void;
-use std::num::NonZeroU64;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
 use super::buf::{IoBuf, Pieces};
 use super::channel::IoChannel;
-use super::channel_core::ChannelCore;
+use super::channel_core::{ChannelCore, PlainKey};
 use super::check::SPLIT_HANGS;
 use super::data::{IoData, Then};
 use super::desc::DescMode;
@@ -84,13 +83,6 @@ impl<'a> Below<'a> {
     #[inline(always)]
     pub(crate) fn is_here(self, home: Home) -> bool {
         self.core.home.is_same(home) && home.is_here()
-    }
-
-    /// Whether the channel belongs to the SPDK thread with this id, of which is known that it is current, and on its own OS
-    /// thread: so is the channel then, since it is not `Send`.
-    #[inline(always)]
-    pub(crate) fn is_of(self, thread: NonZeroU64) -> bool {
-        self.core.home.id() == thread
     }
 
     /// How many blocks of the bdev the child is about; `None` if there is something about it that is not plain.
@@ -207,11 +199,12 @@ impl<'a> Below<'a> {
     }
 
     /// Whether a read or write of all of a request is plain here, if the request's own memory is in one piece, which lies
-    /// at `base` and is whole blocks of `block_size` bytes, at least one.
+    /// at `base` and is whole blocks, at least one; `key` has the request's SPDK thread and the size of its blocks. Then the
+    /// channel belongs to that thread, and so to its OS thread, since it is not `Send`.
     #[inline(always)]
-    pub(crate) fn takes_whole(self, base: *mut u8, block_size: u32) -> bool {
+    pub(crate) fn takes_whole(self, base: *mut u8, key: PlainKey) -> bool {
         let core = &**self.core;
-        core.plain_size() == block_size && core.is_aligned(base.addr())
+        core.is_plain_for(key) && core.is_aligned(base.addr())
     }
 
     /// As [`send`](Self::send), a read or a write of all of a request.
@@ -233,7 +226,7 @@ impl<'a> Below<'a> {
         calls::count(Call::Submit);
         let rc = match IS_READ {
             // SAFETY: descriptor and channel are open and of this thread, by the invariant of `ChannelCore` and since
-            // `plain_size` was not 0; length and alignment were checked, and SPDK looks at the range (B-31); the rest by
+            // `plain` was not nobody's; length and alignment were checked, and SPDK looks at the range (B-31); the rest by
             // this function's contract.
             true => unsafe {
                 spdk_sys::spdk_bdev_read_blocks(desc, ch, base, lba, blocks, done, arg)

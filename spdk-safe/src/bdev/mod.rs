@@ -100,5 +100,6 @@ pub use timeout::{IoTimeouts, SlowIo};
 pub use uuid::{ParseUuidError, Uuid};
 pub use zcopy::Zcopy;
 
+pub(crate) use self::channel_core::PlainKey;
 pub(crate) use self::child::{Below, Child, Memory, NoMemory, Sent, failure};
 pub(crate) use self::core::{open_descriptors, open_names, quiesces, revoke_all};

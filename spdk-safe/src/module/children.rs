@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr::NonNull;
 
-use super::context::{CHILDREN, FAULTED, Handle, ONLY, ROOM, RequestContext, Room};
+use super::context::{CHILDREN, FAILED, FAULTED, Handle, ONLY, ROOM, RequestContext, Room};
 use super::data::RequestData;
 use super::fan_out::Submit;
 use super::status::RequestStatus;
@@ -41,8 +41,9 @@ pub trait Children<R>: Sized + 'static {
     /// once all children have ended.
     fn ended(&self, tag: u8, result: Result<(), IoError>);
 
-    /// Whether the request has simply succeeded, now that all ended that were submitted: then what waits is dropped, the
-    /// request is completed, and [`all_ended`](Self::all_ended) is not called. This is the shortest way to the end of a request.
+    /// Whether the request has simply succeeded: asked when all ended that were submitted, and each of them well. Then what
+    /// waits is dropped, the request is completed, and [`all_ended`](Self::all_ended) is not called. This is the shortest
+    /// way to the end of a request.
     #[inline]
     fn has_succeeded(&self, _request: &R) -> bool {
         false
@@ -692,6 +693,9 @@ pub(super) unsafe fn child_ended<R: Parent, S: Children<R>, const IN_CALLBACK: b
         // SAFETY: by this function's contract.
         return unsafe { release::<R, S, false>(at) };
     }
+    if error.is_some() {
+        context.pending.set(context.pending.get() | FAILED);
+    }
     let told = {
         // SAFETY: by the invariant of `ChildIos`; only shared references are ever made.
         let waiting = unsafe { &*context.room.get().cast::<Waiting<R, S>>() };
@@ -721,13 +725,13 @@ pub(super) unsafe fn release<R: Parent, S: Children<R>, const IN_CALLBACK: bool>
     if left == 0 {
         // SAFETY: nobody counts any more.
         unsafe { all_ended::<R, S, IN_CALLBACK>(at) };
-    } else if left & FAULTED != 0 {
+    } else if left & (FAULTED | FAILED) != 0 {
         // SAFETY: the request is in its context.
-        unsafe { all_ended_faulted::<R, S>(at) };
+        unsafe { ended_badly::<R, S>(at) };
     }
 }
 
-/// All children have ended: what waits is asked.
+/// All children have ended, and each of them well: what waits is asked.
 ///
 /// # Safety
 ///
@@ -790,15 +794,21 @@ unsafe fn go_on<R: Parent, S: Children<R>>(at: NonNull<RequestContext>) {
     state.all_ended(request);
 }
 
-/// Somebody's code has panicked: if that was the last, the request fails.
+/// A child has failed, or somebody's code has panicked: if that was the last, what waits has the request back, or it fails.
 ///
 /// # Safety
 ///
 /// The request is in its context, and what waits; this is its thread.
 #[cold]
-unsafe fn all_ended_faulted<R: Parent, S: Children<R>>(at: NonNull<RequestContext>) {
+unsafe fn ended_badly<R: Parent, S: Children<R>>(at: NonNull<RequestContext>) {
     // SAFETY: by this function's contract.
-    if unsafe { at.as_ref() }.pending.get() != FAULTED {
+    let pending = unsafe { at.as_ref() }.pending.get();
+    if pending & !(FAULTED | FAILED) != 0 {
+        return;
+    }
+    if pending & FAULTED == 0 {
+        // SAFETY: nobody counts any more.
+        contain("Children::all_ended", || unsafe { go_on::<R, S>(at) });
         return;
     }
     // SAFETY: nobody counts any more.
@@ -813,7 +823,10 @@ unsafe fn all_ended_faulted<R: Parent, S: Children<R>>(at: NonNull<RequestContex
 impl<R: Parent, S: Children<R>> fmt::Debug for ChildIos<R, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChildIos")
-            .field("pending", &((self.context().pending.get() & !FAULTED) - 1))
+            .field(
+                "pending",
+                &((self.context().pending.get() & !(FAULTED | FAILED)) - 1),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -35,7 +35,8 @@ pub(super) struct Room(#[expect(dead_code, reason = "bytes")] [u8; ROOM]);
 /// See the module's page.
 ///
 /// In the order of use, by lines of the cache: one I/O for the whole of a request touches the first and the third, where
-/// the last of `children` is; several touch the second too. What that saves was not measured by itself.
+/// the last of `children` is, and what waits, if that is no more than three words; several touch the second too. With many
+/// requests in flight each line comes from the second-level cache.
 #[repr(C, align(64))]
 pub(super) struct RequestContext {
     pub(super) io: NonNull<spdk_sys::spdk_bdev_io>,
@@ -48,7 +49,7 @@ pub(super) struct RequestContext {
     pub(super) block_size: u32,
     /// The [`RequestData`](super::RequestData) that there are, and the children of a task.
     pub(super) shares: Shares,
-    /// Children that have not ended, and one while more may come; with [`FAULTED`].
+    /// Children that have not ended, and one while more may come; with [`FAULTED`] and [`FAILED`].
     pub(super) pending: Cell<u32>,
     /// A bit for each entry of `children` that is in use.
     pub(super) in_use: Cell<u8>,
@@ -61,28 +62,33 @@ pub(super) struct RequestContext {
     pub(super) filled: Cell<bool>,
     /// Set when the device has ended the request.
     pub(super) ended: Cell<Option<RequestStatus>>,
-    pub(super) tags: [Cell<MaybeUninit<u8>>; CHILDREN],
-    /// Not initialised where `in_use` has no bit.
+    /// Of a compare-and-write, which alone initialises it: what to write, and in how many pieces.
+    fused: Cell<MaybeUninit<*mut libc::iovec>>,
+    /// Not initialised where `in_use` has no bit. Fan-outs begin with the last one.
     pub(super) children: [Cell<MaybeUninit<Sent>>; CHILDREN],
+    pub(super) tags: [Cell<MaybeUninit<u8>>; CHILDREN],
     /// Initialised while there are children.
     pub(super) room: UnsafeCell<MaybeUninit<Room>>,
     /// In a buffer of its own; initialised if `has_metadata`.
     metadata: Cell<MaybeUninit<libc::iovec>>,
-    /// Of a compare-and-write, which alone initialises it: what to write.
-    fused: Cell<MaybeUninit<(*mut libc::iovec, u32)>>,
+    /// As `fused`.
+    fused_count: Cell<MaybeUninit<u32>>,
 }
 
 /// Of `pending`: somebody's code panicked, and what waits is not asked any more.
 pub(super) const FAULTED: u32 = 1 << 31;
+/// Of `pending`: a child has failed.
+pub(super) const FAILED: u32 = 1 << 30;
 
 /// The entry of `children` that a child which is the only one of its request has.
 pub(super) const ONLY: usize = CHILDREN - 1;
 
 const _: () = {
     use std::mem::offset_of;
-    assert!(offset_of!(RequestContext, tags) == 64);
+    assert!(offset_of!(RequestContext, ended) / 64 == 0);
     assert!(offset_of!(RequestContext, children) + ONLY * size_of::<Sent>() == 2 * 64);
-    assert!(offset_of!(RequestContext, room) / 64 == 2);
+    assert!(offset_of!(RequestContext, tags) / 64 == 2);
+    assert!(offset_of!(RequestContext, room) + 6 * size_of::<usize>() == 3 * 64);
 };
 
 /// How many keep a request.
@@ -172,7 +178,9 @@ impl RequestContext {
     /// It is a compare-and-write.
     pub(super) unsafe fn fused(&self) -> (*mut libc::iovec, u32) {
         // SAFETY: by this function's contract it was set.
-        unsafe { self.fused.get().assume_init() }
+        let iovs = unsafe { self.fused.get().assume_init() };
+        // SAFETY: as above.
+        (iovs, unsafe { self.fused_count.get().assume_init() })
     }
 
     /// The metadata of bytes `from` to `from + len`, both whole blocks: address and length. `None` if it is not in a
@@ -309,7 +317,8 @@ impl Handle {
 
     /// Says what its second memory is. At first, if at all.
     pub(super) fn set_fused(&self, iovs: *mut libc::iovec, count: u32) {
-        self.context().fused.set(MaybeUninit::new((iovs, count)));
+        self.context().fused.set(MaybeUninit::new(iovs));
+        self.context().fused_count.set(MaybeUninit::new(count));
     }
 
     /// Its second memory.

@@ -8,7 +8,6 @@ use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, align_of};
-use std::num::NonZeroU64;
 use std::ptr::{self, NonNull};
 
 use super::children::{
@@ -17,7 +16,7 @@ use super::children::{
 use super::context::{CHILDREN, FAULTED, RequestContext};
 use super::forward::child;
 use super::request::{ReadRequest, WriteRequest};
-use crate::bdev::{Below, Child, DescMode, IoChannel, Sent, Writable};
+use crate::bdev::{Below, Child, DescMode, IoChannel, PlainKey, Sent, Writable};
 use crate::calls::{self, Call};
 use crate::error::IoType;
 use crate::inside;
@@ -37,24 +36,55 @@ pub trait Submit<R: Parent>: Children<R> {
 /// # Invariants
 ///
 /// - The request waits, with an `R` and an `S` in its room, and a `Counted` for it.
-/// - Wherever the `inside` depth is `depth`, the request's thread is current, which has the id `home`, and its memory is in
-///   one piece, which begins at `base` and is whole blocks, at least one. The thread was current when this was made; this
-///   does not leave the function, since it is only lent to it; and whatever runs code of another thread, or of none, below
-///   the function, does so inside of a call of SPDK's to us, which is one deeper.
+/// - `known` is true of it. This does not leave the function that submits, since it is only lent to it.
 pub struct FanOut<'a, R: Parent, S: Children<R>> {
     at: Bound<NonNull<RequestContext>>,
-    base: *mut u8,
-    home: NonZeroU64,
-    /// `NEVER` if one of these is not so.
-    depth: u32,
-    /// The entry of the next child.
-    next: Cell<usize>,
+    known: Known,
+    /// How many children have an entry.
+    taken: Cell<usize>,
     _lent: PhantomData<&'a ()>,
     _waits: PhantomData<fn() -> (R, S)>,
 }
 
+/// What was seen of a request.
+///
+/// It is true of one, as long as the function runs that saw it, if: wherever the `inside` depth is `depth`, the request's
+/// thread is current, which `key` has, with the size of its blocks; and its memory is in one piece, which begins at `base`
+/// and is whole blocks, at least one. Code of another thread, or of none, that runs below that function, does so inside of
+/// a call of SPDK's to us, which is one deeper.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) base: *mut u8,
+    pub(super) key: PlainKey,
+    /// `NEVER` if one of these is not so.
+    pub(super) depth: u32,
+}
+
 /// No depth.
-const NEVER: u32 = u32::MAX;
+pub(super) const NEVER: u32 = u32::MAX;
+
+impl Known {
+    /// True of every request.
+    const NOTHING: Self = Self {
+        base: ptr::null_mut(),
+        key: PlainKey::NONE,
+        depth: NEVER,
+    };
+
+    /// What is true of the request with this context.
+    #[inline(always)]
+    fn of(context: &RequestContext) -> Self {
+        let home = context.home();
+        match context.only() {
+            Some(base) if home.is_here() => Self {
+                base,
+                key: PlainKey::of(home, context.block_size),
+                depth: inside::depth(),
+            },
+            _ => Self::NOTHING,
+        }
+    }
+}
 
 /// Counts in the request's `pending`. Dropped only when the function that submits its children panics; apart from the
 /// [`FanOut`], so that the compiler keeps that in registers.
@@ -73,24 +103,28 @@ type Done = unsafe extern "C" fn(*mut spdk_sys::spdk_bdev_io, bool, *mut c_void)
 /// Has `request` wait for the children that `waits` submits.
 #[inline(always)]
 pub(super) fn fan_out<R: Parent, S: Submit<R>>(request: R, waits: S) {
+    let known = Known::of(request.handle().context());
+    // SAFETY: it was looked at here.
+    unsafe { fan_out_known(request, known, waits) };
+}
+
+/// The same, where more is known of the request.
+///
+/// # Safety
+///
+/// `known` is true of it, as long as this runs.
+#[inline(always)]
+pub(super) unsafe fn fan_out_known<R: Parent, S: Submit<R>>(request: R, known: Known, waits: S) {
     let at = put(request, waits);
     // SAFETY: the request is in its own context, and not completed before all its children have ended.
-    let context = unsafe { at.as_ref() };
-    context.pending.set(1);
-    // SAFETY: it is in the channel's context, which is written once, and stays while the request is not completed.
-    let home = unsafe { context.home.as_ref() };
-    let Some(base) = context.only() else {
-        // SAFETY: it counts.
-        return unsafe { fan_out_slowly::<R, S>(at) };
-    };
-    if !home.is_here() {
+    unsafe { at.as_ref() }.pending.set(1);
+    if inside::depth() != known.depth {
         // SAFETY: it counts.
         return unsafe { fan_out_slowly::<R, S>(at) };
     }
-    let depth = inside::depth();
-    // SAFETY: it counts; and the rest was looked at.
-    unsafe { submit::<R, S>(at, base, depth) };
-    // SAFETY: it counted, until now; and we are back where the thread was looked at.
+    // SAFETY: it counts; and by this function's contract.
+    unsafe { submit::<R, S>(at, known) };
+    // SAFETY: it counted, until now; and this depth is the known one, so its thread is current.
     unsafe { release::<R, S, false>(at) };
 }
 
@@ -98,12 +132,9 @@ pub(super) fn fan_out<R: Parent, S: Submit<R>>(request: R, waits: S) {
 ///
 /// # Safety
 ///
-/// One counts in the `pending` of the request at `at`, which waits; and as [`FanOut`]'s invariants say of `base` and
-/// `depth`.
+/// One counts in the `pending` of the request at `at`, which waits; and `known` is true of it, as long as this runs.
 #[inline(always)]
-unsafe fn submit<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>, base: *mut u8, depth: u32) {
-    // SAFETY: by this function's contract.
-    let context = unsafe { at.as_ref() };
+unsafe fn submit<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>, known: Known) {
     // INVARIANT: by this function's contract.
     let counted = Counted::<R, S> {
         at,
@@ -112,10 +143,8 @@ unsafe fn submit<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>, base: *mu
     // INVARIANT: by this function's contract.
     let fan_out = FanOut {
         at: Bound::new(at),
-        base,
-        home: context.home().id(),
-        depth,
-        next: Cell::new(0),
+        known,
+        taken: Cell::new(0),
         _lent: PhantomData,
         _waits: PhantomData,
     };
@@ -133,8 +162,8 @@ unsafe fn submit<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>, base: *mu
 unsafe fn fan_out_slowly<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>) {
     // SAFETY: by this function's contract the request is in its context.
     let is_here = unsafe { at.as_ref() }.home().is_here();
-    // SAFETY: by this function's contract; there is no such depth.
-    unsafe { submit::<R, S>(at, ptr::null_mut(), NEVER) };
+    // SAFETY: by this function's contract.
+    unsafe { submit::<R, S>(at, Known::NOTHING) };
     match is_here {
         // SAFETY: it counted, until now; and we are back where the thread was looked at.
         true => unsafe { release::<R, S, false>(at) },
@@ -200,8 +229,7 @@ impl<R: Parent, S: Children<R>> FanOut<'_, R, S> {
     /// The entry of the next child, if there is one.
     #[inline(always)]
     fn entry(&self) -> Option<usize> {
-        let index = self.next.get();
-        (index < CHILDREN).then_some(index)
+        (CHILDREN - 1).checked_sub(self.taken.get())
     }
 
     /// Takes the entry `index` for a child, which is `sent`.
@@ -209,7 +237,7 @@ impl<R: Parent, S: Children<R>> FanOut<'_, R, S> {
     fn begin(&self, index: usize, tag: u8, sent: Sent) -> *mut c_void {
         let context = self.context();
         // Not given back before the fan-out ends.
-        self.next.set(index + 1);
+        self.taken.set(self.taken.get() + 1);
         context.pending.set(context.pending.get() + 1);
         context.tags[index].set(MaybeUninit::new(tag));
         context.children[index].set(MaybeUninit::new(sent));
@@ -220,11 +248,11 @@ impl<R: Parent, S: Children<R>> FanOut<'_, R, S> {
     /// Submits a child that reads or writes all of the request, which is `blocks` blocks.
     #[inline(always)]
     fn add_whole<const IS_READ: bool>(&self, below: Below<'_>, lba: Lba, blocks: Blocks, tag: u8) {
-        let (at, base) = (*self.at, self.base);
+        let (at, Known { base, key, depth }) = (*self.at, self.known);
         if let (true, Some(index), true) = (
-            inside::depth() == self.depth && below.is_of(self.home),
+            inside::depth() == depth,
             self.entry(),
-            below.takes_whole(base, self.context().block_size),
+            below.takes_whole(base, key),
         ) {
             // Set first: some errors complete inside the call (B-71).
             let arg = self.begin(index, tag, below.begin());
@@ -472,7 +500,7 @@ unsafe extern "C" fn fan_out_done_callback<R: Parent, S: Children<R>, const FILL
 impl<R: Parent, S: Children<R>> fmt::Debug for FanOut<'_, R, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FanOut")
-            .field("children", &self.next.get())
+            .field("children", &self.taken.get())
             .finish_non_exhaustive()
     }
 }

@@ -100,6 +100,7 @@
 //! future then. In somebody else's C application the same module registers itself with
 //! [`link_module!`](crate::link_module), which says what is different there.
 
+mod arrived;
 mod bdev_module;
 mod builder;
 mod child_ios;
@@ -121,6 +122,7 @@ mod vtable;
 use std::future::Future;
 use std::rc::Rc;
 
+pub use arrived::Arrived;
 #[doc(hidden)]
 pub use bdev_module::__link;
 pub use bdev_module::{BdevModule, ConfigEntry, Examine, Module, ModuleResult};
@@ -204,14 +206,14 @@ pub trait BlockDevice: Send + Sync + 'static {
     /// instructions says here what it does with them, and marks it `#[inline(always)]`: they become a part of what SPDK
     /// calls, and cost 30 instructions less.
     #[inline(always)]
-    fn read(&self, channel: &Rc<Self::Channel>, request: ReadRequest) {
-        self.submit(channel, Request::Read(request));
+    fn read(&self, channel: &Rc<Self::Channel>, request: Arrived<'_, ReadRequest>) {
+        self.submit(channel, Request::Read(request.into_inner()));
     }
 
     /// Takes a WRITE; as [`read`](Self::read).
     #[inline(always)]
-    fn write(&self, channel: &Rc<Self::Channel>, request: WriteRequest) {
-        self.submit(channel, Request::Write(request));
+    fn write(&self, channel: &Rc<Self::Channel>, request: Arrived<'_, WriteRequest>) {
+        self.submit(channel, Request::Write(request.into_inner()));
     }
 
     /// What takes its time at the end (`destruct`, `spdk_bdev_destruct_done`): the bdev is unregistered, nobody has it

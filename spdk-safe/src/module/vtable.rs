@@ -5,16 +5,19 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use super::BlockDevice;
+use super::arrived::Arrived;
 use super::context::Fresh;
 use super::data::pieces;
+use super::fan_out::{Known, NEVER};
 use super::raw::{self, Plain, io_type, read, read_more};
 use super::register::Node;
 use super::request::{ReadRequest, Request, WriteRequest};
 use super::status;
+use crate::bdev::PlainKey;
 use crate::error::IoType;
 use crate::inside;
 use crate::json::Object;
@@ -80,7 +83,10 @@ pub(super) struct ChannelContext<D: BlockDevice> {
     align_mask: usize,
     block_size: u32,
     metadata_size: u32,
+    key: PlainKey,
     late: Cell<Late>,
+    /// There is no metadata, and `late` is no: nothing of these is to be looked at.
+    is_plain: Cell<bool>,
 }
 
 /// Whether a channel was made while a range was quiesced: SPDK does not hold back its reads then (M-43).
@@ -231,7 +237,9 @@ pub(super) unsafe extern "C" fn create_channel_callback<D: BlockDevice>(
                 align_mask: node.align() - 1,
                 block_size,
                 metadata_size,
+                key: PlainKey::of(home, block_size),
                 late: Cell::new(Late::Unknown),
+                is_plain: Cell::new(false),
             };
             enter_thread(home);
             // SAFETY: SPDK allocated as many bytes as the io_device was registered with, aligned like malloc's.
@@ -306,24 +314,30 @@ unsafe fn dispatch_plain<D: BlockDevice, const IS_READ: bool>(
 ) {
     // SAFETY: by this function's contract.
     let raw = unsafe { raw::read_plain(io) };
-    if raw.iovcnt != 1 || raw.iovs.is_null() {
+    // SAFETY: by this function's contract.
+    let context = unsafe { context::<D>(ch) };
+    if raw.iovcnt != 1 || raw.iovs.is_null() || !context.is_plain.get() {
         // SAFETY: by this function's contract.
-        return unsafe { dispatch_pieces::<D, IS_READ>(ch, io) };
+        return unsafe { dispatch_any::<D, IS_READ>(ch, io) };
     }
     let raw = Plain { iovcnt: 1, ..raw };
     // SAFETY: what was submitted and not completed has `iovcnt` entries.
     let memory = Survey::one(unsafe { &*raw.iovs });
+    if memory.len == 0 {
+        // SAFETY: by this function's contract.
+        return unsafe { dispatch_any::<D, IS_READ>(ch, io) };
+    }
     // SAFETY: by this function's contract.
     unsafe { dispatch_memory::<D, IS_READ, true>(ch, io, &raw, &memory) };
 }
 
-/// The same, of memory in several pieces, or none.
+/// The same, of memory in several pieces, or none, or with metadata.
 ///
 /// # Safety
 ///
 /// As [`dispatch_plain`].
 #[inline(never)] // so that nothing of it is in the way of one piece
-unsafe fn dispatch_pieces<D: BlockDevice, const IS_READ: bool>(
+unsafe fn dispatch_any<D: BlockDevice, const IS_READ: bool>(
     ch: *mut spdk_sys::spdk_io_channel,
     io: NonNull<spdk_sys::spdk_bdev_io>,
 ) {
@@ -335,14 +349,14 @@ unsafe fn dispatch_pieces<D: BlockDevice, const IS_READ: bool>(
     unsafe { dispatch_memory::<D, IS_READ, false>(ch, io, &raw, &memory) };
 }
 
-/// The same; `raw` and `memory` are known. `IS_ONE`, that it is one piece, makes it a function of its own, which the
-/// compiler puts into its only caller: 40 instructions less.
+/// The same; `raw` and `memory` are known. `IS_PLAIN`, that it is one piece, not empty, and that the channel is plain, makes
+/// it a function of its own, which the compiler puts into its only caller: 40 instructions less.
 ///
 /// # Safety
 ///
 /// As [`dispatch_plain`].
 #[inline(always)]
-unsafe fn dispatch_memory<D: BlockDevice, const IS_READ: bool, const IS_ONE: bool>(
+unsafe fn dispatch_memory<D: BlockDevice, const IS_READ: bool, const IS_PLAIN: bool>(
     ch: *mut spdk_sys::spdk_io_channel,
     io: NonNull<spdk_sys::spdk_bdev_io>,
     raw: &Plain,
@@ -373,30 +387,38 @@ unsafe fn dispatch_memory<D: BlockDevice, const IS_READ: bool, const IS_ONE: boo
         fills: IS_READ,
     };
     let (lba, blocks) = (raw.lba, raw.blocks);
-    let give = |device: &D, channel: &Rc<D::Channel>| {
+    let metadata_size = if IS_PLAIN { 0 } else { context.metadata_size };
+    let give = |device: &D, channel: &Rc<D::Channel>, depth: u32| {
         // SAFETY: by this function's contract nobody else has taken the request over; it has its memory.
-        let handle = unsafe { Request::take_plain(io, raw, fresh, context.metadata_size) };
+        let handle = unsafe { Request::take_plain(io, raw, fresh, metadata_size) };
+        let known = Known {
+            base: memory.base,
+            key: context.key,
+            depth: if IS_PLAIN { depth } else { NEVER },
+        };
         match IS_READ {
-            true => device.read(
-                channel,
-                ReadRequest {
+            true => {
+                let read = ReadRequest {
                     handle,
                     lba,
                     blocks,
-                },
-            ),
-            false => device.write(
-                channel,
-                WriteRequest {
+                };
+                // SAFETY: SPDK has called us for it, on its thread, and the device is called from here.
+                device.read(channel, unsafe { Arrived::new(read, known) });
+            }
+            false => {
+                let write = WriteRequest {
                     handle,
                     lba,
                     blocks,
-                },
-            ),
+                };
+                // SAFETY: as for a read.
+                device.write(channel, unsafe { Arrived::new(write, known) });
+            }
         }
     };
     // SAFETY: by this function's contract, and `give` takes it over.
-    unsafe { submit(context, io, (lba, blocks, IS_READ), give) };
+    unsafe { submit::<D, IS_PLAIN>(context, io, (lba, blocks, IS_READ), give) };
 }
 
 /// As [`dispatch_plain`], for all other types.
@@ -435,6 +457,8 @@ struct Survey {
     ored: usize,
     /// The length of all.
     len: u64,
+    /// Of one piece: where it is.
+    base: *mut u8,
 }
 
 impl Survey {
@@ -443,6 +467,7 @@ impl Survey {
         Self {
             ored: iov.iov_base.addr(),
             len: iov.iov_len as u64,
+            base: iov.iov_base.cast(),
         }
     }
 
@@ -456,8 +481,14 @@ impl Survey {
         let add = |sum: Self, iov: &libc::iovec| Self {
             ored: sum.ored | iov.iov_base.addr(),
             len: sum.len.saturating_add(iov.iov_len as u64),
+            ..sum
         };
-        let all = iovs.iter().fold(Self { ored: 0, len: 0 }, add);
+        let none = Self {
+            ored: 0,
+            len: 0,
+            base: ptr::null_mut(),
+        };
+        let all = iovs.iter().fold(none, add);
         let has_first = iovs.first().is_some_and(|iov| !iov.iov_base.is_null());
         Self {
             ored: if has_first { all.ored } else { 0 },
@@ -534,7 +565,7 @@ unsafe fn dispatch<D: BlockDevice>(
         return unsafe { fail(bdev_io) };
     };
     let home = NonNull::from(&context.home);
-    let give = |device: &D, channel: &Rc<D::Channel>| {
+    let give = |device: &D, channel: &Rc<D::Channel>, _| {
         // SAFETY: by this function's contract nobody else has taken the request over.
         let request = unsafe { Request::take(io, driver_ctx, raw, home, sizes) };
         device.submit(channel, request);
@@ -542,20 +573,20 @@ unsafe fn dispatch<D: BlockDevice>(
     let (lba, blocks) = (Lba(raw.offset_blocks), Blocks(raw.num_blocks));
     let is_read = io_type(raw.type_) == Some(IoType::Read);
     // SAFETY: by this function's contract, and `give` takes it over.
-    unsafe { submit(context, io, (lba, blocks, is_read), give) };
+    unsafe { submit::<D, false>(context, io, (lba, blocks, is_read), give) };
 }
 
 /// Calls the device, unless the request may not go on now.
 ///
 /// # Safety
 ///
-/// As [`dispatch`]; `give` takes `io` over.
+/// As [`dispatch`]; `give` takes `io` over, and is told the `inside` depth. `IS_PLAIN`: so is the channel.
 #[inline(always)]
-unsafe fn submit<D: BlockDevice>(
+unsafe fn submit<D: BlockDevice, const IS_PLAIN: bool>(
     context: &ChannelContext<D>,
     io: NonNull<spdk_sys::spdk_bdev_io>,
     (lba, blocks, is_read): (Lba, Blocks, bool),
-    give: impl FnOnce(&D, &Rc<D::Channel>),
+    give: impl FnOnce(&D, &Rc<D::Channel>, u32),
 ) {
     let inside = inside::enter();
     // SPDK says that the channel's thread is current.
@@ -568,8 +599,9 @@ unsafe fn submit<D: BlockDevice>(
         // SAFETY: the request is ours and nobody else has it; it comes again as it is.
         return unsafe { status::again(io, context.home) };
     }
+    let holds = !IS_PLAIN && context.late.get() != Late::No;
     // SAFETY: by this function's contract.
-    if context.late.get() != Late::No && unsafe { hold_back(context, io, lba, blocks, is_read) } {
+    if holds && unsafe { hold_back(context, io, lba, blocks, is_read) } {
         return;
     }
     // Not counted: SPDK destroys its channel by message, so not before we have returned. What the device keeps, it
@@ -578,7 +610,7 @@ unsafe fn submit<D: BlockDevice>(
     let channel = ManuallyDrop::new(unsafe { Rc::from_raw(context.channel) });
     // A panic drops the request, which fails it.
     contain("BlockDevice::submit", || {
-        give(context.node().device(), &channel)
+        give(context.node().device(), &channel, inside.depth());
     });
 }
 
@@ -611,6 +643,8 @@ unsafe fn hold_back<D: BlockDevice>(
         None => Late::No,
         Some(_) => Late::Yes,
     });
+    let is_plain = quiesced.is_none() && context.metadata_size == 0;
+    context.is_plain.set(is_plain);
     let hold = quiesced == Some(true) && is_read;
     if hold {
         // SAFETY: by this function's contract.

@@ -1,0 +1,67 @@
+//! A request that has just come.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use super::children::Parent;
+use super::fan_out::{self, Known, Submit};
+
+/// A request that SPDK has just brought to [`BlockDevice::read`](super::BlockDevice::read) or
+/// [`write`](super::BlockDevice::write), for as long as that call lasts: its thread is known to be current, and its memory
+/// was looked at. [`fan_out`](Self::fan_out) need not look again, which saves 20 instructions.
+///
+/// [`into_inner`](Self::into_inner) has the request itself, which may be kept.
+///
+/// # Invariants
+///
+/// It does not outlive SPDK's call for the request, `'call`, and `known` was true at its beginning.
+#[must_use = "a request that is dropped fails"]
+pub struct Arrived<'call, R> {
+    request: R,
+    known: Known,
+    _call: PhantomData<&'call mut &'call ()>,
+}
+
+impl<R: Parent> Arrived<'_, R> {
+    /// # Safety
+    ///
+    /// `known` is true of the request now, and `'call` ends before the call of SPDK's does that brought it.
+    #[inline(always)]
+    pub(super) unsafe fn new(request: R, known: Known) -> Self {
+        // INVARIANT: by this function's contract.
+        Self {
+            request,
+            known,
+            _call: PhantomData,
+        }
+    }
+
+    /// The request, to do anything else with it.
+    #[inline(always)]
+    pub fn into_inner(self) -> R {
+        self.request
+    }
+
+    /// Has the request wait for the children that `waits` submits, and is told of.
+    #[inline(always)] // on the path of each I/O
+    pub fn fan_out<S: Submit<R>>(self, waits: S) {
+        // SAFETY: by the type invariant we are below the call that brought the request, for which `known` is true.
+        unsafe { fan_out::fan_out_known(self.request, self.known, waits) };
+    }
+}
+
+impl<R> Deref for Arrived<'_, R> {
+    type Target = R;
+
+    #[inline(always)]
+    fn deref(&self) -> &R {
+        &self.request
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Arrived<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Arrived").field(&self.request).finish()
+    }
+}
