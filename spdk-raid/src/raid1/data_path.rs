@@ -75,10 +75,7 @@ impl BlockDevice for Device {
     #[inline(always)] // on the path of each read
     fn read(&self, channel: &Rc<Channel>, read: Arrived<'_, ReadRequest>) {
         match channel.lane.now() {
-            Some(view) if view.readers.is_some() => {
-                let waits = straight::Read::new(view, read.blocks());
-                read.fan_out(waits);
-            }
+            Some(view) if view.readers.is_some() => read.route(straight::Read::new(view)),
             _ => submit(&channel.lane, Request::Read(read.into_inner())),
         }
     }

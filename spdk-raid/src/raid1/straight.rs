@@ -6,8 +6,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use spdk_safe::bdev::IoChannel;
 use spdk_safe::error::IoError;
-use spdk_safe::module::{Children, FanOut, ReadRequest, RequestStatus, Submit, WriteRequest};
+use spdk_safe::module::{
+    Children, FanOut, ReadRequest, RequestStatus, Route, Submit, WriteRequest,
+};
+use spdk_safe::prelude::ReadWrite;
 use spdk_safe::units::{Blocks, Lba};
 
 use super::data_path::{Legs, WriteTo};
@@ -30,82 +34,94 @@ impl Straight {
     }
 }
 
-/// A read from that one of the view's `readers` of which less is being read. Its tag says which.
+/// A read from that one of the view's `readers` of which less is being read; there are some.
 pub(super) struct Read {
     view: Rc<View>,
-    blocks: u64,
-    /// Set if it failed: of which one, and why.
-    error: Cell<Option<Box<(u8, IoError)>>>,
+    /// It is the second one.
+    is_second: Cell<bool>,
+    /// Set if it failed.
+    error: Cell<Option<Box<IoError>>>,
 }
 
 impl Read {
     #[inline(always)] // on the path of each read
-    pub(super) fn new(view: Rc<View>, Blocks(blocks): Blocks) -> Self {
+    pub(super) fn new(view: Rc<View>) -> Self {
         Self {
             view,
-            blocks,
+            is_second: Cell::new(false),
             error: Cell::new(None),
         }
     }
 
     #[inline(always)] // on the path of each read
-    fn reader(&self, tag: u8) -> Option<&Straight> {
-        let readers = self.view.readers.as_ref()?;
-        Some(&readers[usize::from(tag & 1)])
+    fn readers(&self) -> &[Straight; 2] {
+        let readers = self.view.readers.as_ref();
+        readers.expect("it is made of a view that has some")
+    }
+
+    #[inline(always)] // on the path of each read
+    fn reader(&self) -> &Straight {
+        &self.readers()[usize::from(self.is_second.get())]
+    }
+
+    /// The leg has done what it could.
+    #[inline(always)] // on the path of each read
+    fn is_read(&self, Blocks(blocks): Blocks) {
+        let reading = &self.reader().here.reading;
+        reading.set(reading.get() - blocks);
     }
 
     #[cold]
-    fn failed(&self, tag: u8, error: IoError) {
-        self.error.set(Some(Box::new((tag, error))));
+    fn failed(&self, error: IoError) {
+        self.error.set(Some(Box::new(error)));
     }
 
-    /// Its place in the list of legs.
+    /// The leg's place in the list.
     #[cold]
-    fn place(&self, tag: u8) -> usize {
-        let reader = self.reader(tag).map(|reader| Rc::as_ptr(&reader.here));
+    fn place(&self) -> usize {
+        let reader = Rc::as_ptr(&self.reader().here);
         let mut legs = self.view.legs.iter();
-        let at = legs.position(|leg| leg.here.as_ref().map(Rc::as_ptr) == reader);
+        let at = legs.position(|leg| leg.here.as_ref().map(Rc::as_ptr) == Some(reader));
         at.expect("a reader is one of the legs")
     }
 }
 
-impl Submit<ReadRequest> for Read {
+impl Route<ReadRequest> for Read {
+    type Mode = ReadWrite;
+
     #[inline(always)] // on the path of each read
-    fn submit(ios: &FanOut<'_, ReadRequest, Self>) {
-        let this = ios.state();
-        if let Some(readers) = &this.view.readers {
-            let [one, two] = readers;
-            let is_second = two.here.reading.get() < one.here.reading.get();
-            let leg = &readers[usize::from(is_second)];
-            let Here { channel, reading } = &*leg.here;
-            reading.set(reading.get() + this.blocks);
-            ios.read(channel, leg.on(ios.request().lba()), is_second.into());
-        }
+    fn to(&self, read: &ReadRequest) -> (&IoChannel<ReadWrite>, Lba) {
+        let readers = self.readers();
+        let [one, two] = readers;
+        let is_second = two.here.reading.get() < one.here.reading.get();
+        self.is_second.set(is_second);
+        let leg = &readers[usize::from(is_second)];
+        let Here { channel, reading } = &*leg.here;
+        reading.set(reading.get() + read.blocks().0);
+        (channel, leg.on(read.lba()))
     }
 }
 
 impl Children<ReadRequest> for Read {
     #[inline(always)]
-    fn ended(&self, tag: u8, result: Result<(), IoError>) {
-        if let Some(Straight { here, .. }) = self.reader(tag) {
-            here.reading.set(here.reading.get() - self.blocks);
-        }
+    fn ended(&self, _tag: u8, result: Result<(), IoError>) {
         if let Err(error) = result {
-            self.failed(tag, error);
+            self.failed(error);
         }
     }
 
     #[inline(always)]
-    fn has_succeeded(&self, _read: &ReadRequest) -> bool {
+    fn has_succeeded(&self, read: &ReadRequest) -> bool {
+        self.is_read(read.blocks());
         true
     }
 
     fn all_ended(self, read: ReadRequest) {
-        match self.error.take() {
-            Some(failed) => {
-                let (tag, error) = *failed;
-                let at = self.place(tag);
-                settle::read_elsewhere(self.view, read, at, error, Tried::default());
+        self.is_read(read.blocks());
+        let (at, error) = (self.place(), self.error.take());
+        match error {
+            Some(error) => {
+                settle::read_elsewhere(self.view, read, at, *error, Tried::default());
             }
             None => read.complete(RequestStatus::Success),
         }

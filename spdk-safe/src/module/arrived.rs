@@ -6,10 +6,13 @@ use std::ops::Deref;
 
 use super::children::Parent;
 use super::fan_out::{self, Known, Submit};
+use super::request::{ReadRequest, WriteRequest};
+use super::route::{self, Route};
+use crate::bdev::Writable;
 
 /// A request that SPDK has just brought to [`BlockDevice::read`](super::BlockDevice::read) or
 /// [`write`](super::BlockDevice::write), for as long as that call lasts: its thread is known to be current, and its memory
-/// was looked at. [`fan_out`](Self::fan_out) need not look again, which saves 20 instructions.
+/// was looked at. [`fan_out`](Self::fan_out) and [`route`](Self::route) need not look again, which saves 20 instructions.
 ///
 /// [`into_inner`](Self::into_inner) has the request itself, which may be kept.
 ///
@@ -48,6 +51,26 @@ impl<R: Parent> Arrived<'_, R> {
     pub fn fan_out<S: Submit<R>>(self, waits: S) {
         // SAFETY: by the type invariant we are below the call that brought the request, for which `known` is true.
         unsafe { fan_out::fan_out_known(self.request, self.known, waits) };
+    }
+}
+
+impl Arrived<'_, ReadRequest> {
+    /// Reads all of it where `waits` says, which is told of the end.
+    #[inline(always)] // on the path of each read
+    pub fn route<S: Route<ReadRequest>>(self, waits: S) {
+        let blocks = self.request.blocks;
+        // SAFETY: as in `fan_out`; it is a read.
+        unsafe { route::route::<_, _, true>(self.request, self.known, blocks, waits) };
+    }
+}
+
+impl Arrived<'_, WriteRequest> {
+    /// Writes all of it where `waits` says, which is told of the end.
+    #[inline(always)] // on the path of each write
+    pub fn route<S: Route<WriteRequest, Mode: Writable>>(self, waits: S) {
+        let blocks = self.request.blocks;
+        // SAFETY: as in `fan_out`; it is a write, and the bound says that the descriptor is writable.
+        unsafe { route::route::<_, _, false>(self.request, self.known, blocks, waits) };
     }
 }
 

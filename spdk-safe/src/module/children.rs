@@ -708,6 +708,29 @@ pub(super) unsafe fn child_ended<R: Parent, S: Children<R>, const IN_CALLBACK: b
     unsafe { release::<R, S, IN_CALLBACK>(at) };
 }
 
+/// The only child has ended, and well; nobody has counted.
+///
+/// # Safety
+///
+/// An `R` and an `S` are in the room of the request at `at`; this is the request's thread.
+#[inline(always)]
+pub(super) unsafe fn only_child_ended<R: Parent, S: Children<R>>(at: NonNull<RequestContext>) {
+    // SAFETY: by this function's contract the request is in its context.
+    let context = unsafe { at.as_ref() };
+    let told = {
+        // SAFETY: by this function's contract; only shared references are ever made.
+        let waiting = unsafe { &*context.room.get().cast::<Waiting<R, S>>() };
+        contain("Children::ended", || waiting.1.ended(0, Ok(())))
+    };
+    if told.is_none() {
+        context.pending.set(1 | FAULTED);
+        // SAFETY: that counts.
+        return unsafe { release::<R, S, false>(at) };
+    }
+    // SAFETY: by this function's contract; nobody counts.
+    unsafe { all_ended::<R, S, true>(at) };
+}
+
 /// Takes one off the count; the last one brings the request back. `IN_CALLBACK` makes a function of its own of what the
 /// callback of a child of a [`FanOut`](super::FanOut) does, which the compiler puts there: 15 instructions less.
 ///

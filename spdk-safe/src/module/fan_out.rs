@@ -92,7 +92,7 @@ impl Known {
 /// # Invariants
 ///
 /// It counts, so an `R` and an `S` are in the context's room.
-struct Counted<R: Parent, S: Children<R>> {
+pub(super) struct Counted<R: Parent, S: Children<R>> {
     at: NonNull<RequestContext>,
     _waits: PhantomData<fn() -> (R, S)>,
 }
@@ -135,11 +135,8 @@ pub(super) unsafe fn fan_out_known<R: Parent, S: Submit<R>>(request: R, known: K
 /// One counts in the `pending` of the request at `at`, which waits; and `known` is true of it, as long as this runs.
 #[inline(always)]
 unsafe fn submit<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>, known: Known) {
-    // INVARIANT: by this function's contract.
-    let counted = Counted::<R, S> {
-        at,
-        _waits: PhantomData,
-    };
+    // SAFETY: by this function's contract.
+    let counted = unsafe { Counted::<R, S>::new(at) };
     // INVARIANT: by this function's contract.
     let fan_out = FanOut {
         at: Bound::new(at),
@@ -160,30 +157,25 @@ unsafe fn submit<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>, known: Kn
 #[cold]
 #[inline(never)]
 unsafe fn fan_out_slowly<R: Parent, S: Submit<R>>(at: NonNull<RequestContext>) {
-    // SAFETY: by this function's contract the request is in its context.
-    let is_here = unsafe { at.as_ref() }.home().is_here();
     // SAFETY: by this function's contract.
     unsafe { submit::<R, S>(at, Known::NOTHING) };
-    match is_here {
-        // SAFETY: it counted, until now; and we are back where the thread was looked at.
-        true => unsafe { release::<R, S, false>(at) },
-        // SAFETY: it counted, until now.
-        false => unsafe { release_elsewhere::<R, S>(at) },
-    }
+    // SAFETY: it counted, until now.
+    unsafe { release_anywhere::<R, S>(at) };
 }
 
 /// # Safety
 ///
-/// As for [`release`], but on another thread.
+/// As for [`release`], on whichever thread.
 #[cold]
-unsafe fn release_elsewhere<R: Parent, S: Children<R>>(at: NonNull<RequestContext>) {
+pub(super) unsafe fn release_anywhere<R: Parent, S: Children<R>>(at: NonNull<RequestContext>) {
     // SAFETY: by this function's contract the request is in its context.
     let home = unsafe { at.as_ref() }.home();
-    // SAFETY: by this function's contract, on the request's thread.
-    later(
-        home,
-        Box::new(move || unsafe { release::<R, S, false>(at) }),
-    );
+    // SAFETY: by this function's contract; on the request's thread.
+    let release = move || unsafe { release::<R, S, false>(at) };
+    match home.is_here() {
+        true => release(),
+        false => later(home, Box::new(release)),
+    }
 }
 
 impl RequestContext {
@@ -340,7 +332,7 @@ impl<R: Parent, S: Children<R>> FanOut<'_, R, S> {
 }
 
 /// A child for all of the request.
-fn whole<const IS_READ: bool>(lba: Lba) -> Child {
+pub(super) fn whole<const IS_READ: bool>(lba: Lba) -> Child {
     let io = match IS_READ {
         true => IoType::Read,
         false => IoType::Write,
@@ -370,7 +362,7 @@ unsafe fn take_back(at: NonNull<RequestContext>, index: usize) {
 /// Something else counts in the `pending` of the request at `at`, which waits with an `S`.
 #[cold]
 #[inline(never)]
-unsafe fn add_long<R: Parent, S: Children<R>>(
+pub(super) unsafe fn add_long<R: Parent, S: Children<R>>(
     at: NonNull<RequestContext>,
     below: Below<'_>,
     child: Child,
@@ -432,6 +424,20 @@ impl<S: Children<WriteRequest>> FanOut<'_, WriteRequest, S> {
     ) -> bool {
         let child = child(IoType::Write, lba, Blocks(0));
         self.add_part(Below::of(channel), child, (from, blocks), tag)
+    }
+}
+
+impl<R: Parent, S: Children<R>> Counted<R, S> {
+    /// # Safety
+    ///
+    /// One counts in the `pending` of the request at `at`, which has an `R` and an `S` in its room.
+    #[inline(always)]
+    pub(super) unsafe fn new(at: NonNull<RequestContext>) -> Self {
+        // INVARIANT: by this function's contract.
+        Self {
+            at,
+            _waits: PhantomData,
+        }
     }
 }
 

@@ -113,6 +113,7 @@ mod quiesce;
 mod raw;
 mod register;
 mod request;
+mod route;
 mod special;
 mod status;
 mod task;
@@ -137,6 +138,7 @@ pub use fan_out::{FanOut, Submit};
 pub use quiesce::{Quiesce, Quiesced};
 pub use register::{RegisteredBdev, UnregisterBdev};
 pub use request::{OtherRequest, RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
+pub use route::Route;
 pub use special::{
     AbortRequest, CompareAndWriteRequest, CompareRequest, CopyRequest, RequestId, SeekRequest,
     ZcopyEndRequest, ZcopyStartRequest,
