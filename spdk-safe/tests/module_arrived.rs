@@ -9,7 +9,7 @@ use futures::future::join_all;
 use spdk_safe::bdev::SharedDesc;
 use spdk_safe::module::{
     Arrived, BdevModule, BlockDevice, BlockDeviceBuilder, Children, FanOut, Parent, ReadRequest,
-    RegisteredBdev, Request, RequestStatus, Submit, WriteRequest,
+    RegisteredBdev, Request, RequestStatus, Route, Submit, WriteRequest,
 };
 use spdk_safe::prelude::*;
 use spdk_safe::test::Harness;
@@ -19,7 +19,8 @@ static SPDK: Harness = Harness::new(&[&MODULE]);
 
 type Leg = IoChannel<ReadWrite>;
 
-/// How often a state was asked whether all was well, and how often it had the request back.
+/// How often a state was dropped, asked whether all was well, and how often it had the request back.
+static DROPPED: AtomicU32 = AtomicU32::new(0);
 static ASKED: AtomicU32 = AtomicU32::new(0);
 static BACK: AtomicU32 = AtomicU32::new(0);
 
@@ -31,8 +32,15 @@ struct Waits {
     error: Cell<Option<IoError>>,
 }
 
+impl Drop for Waits {
+    fn drop(&mut self) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl<R: Parent> Children<R> for Waits {
     fn ended(&self, _tag: u8, result: Result<(), IoError>) {
+        assert_ne!(self.off, LATE_BANG, "on purpose");
         if let Err(error) = result {
             self.error.set(Some(error));
         }
@@ -64,11 +72,42 @@ impl Submit<ReadRequest> for Waits {
     }
 }
 
+impl<R: Parent + HasLba> Route<R> for Waits {
+    type Mode = ReadWrite;
+
+    fn to(&self, request: &R) -> (&Leg, Lba) {
+        assert_ne!(self.off, BANG, "on purpose");
+        (&self.legs.legs[1], Lba(request.lba().0 + self.off))
+    }
+}
+
+trait HasLba {
+    fn lba(&self) -> Lba;
+}
+
+impl HasLba for ReadRequest {
+    fn lba(&self) -> Lba {
+        ReadRequest::lba(self)
+    }
+}
+
+impl HasLba for WriteRequest {
+    fn lba(&self) -> Lba {
+        WriteRequest::lba(self)
+    }
+}
+
+/// How much higher a place is that is a panic, where it is asked for, and where its end is told.
+const BANG: u64 = 1 << 62;
+const LATE_BANG: u64 = 1;
+
 /// What the device does with what has just come.
 #[derive(Clone, Copy)]
 enum Does {
     /// Sends it to the legs, to the last one at a place so much higher.
     Sends(u64),
+    /// To the last one alone, as well.
+    Routes(u64),
     Keeps,
     Drops,
     Panics,
@@ -110,6 +149,7 @@ impl BlockDevice for Device {
     fn read(&self, channel: &Rc<Channel>, read: Arrived<'_, ReadRequest>) {
         match self.does {
             Does::Sends(off) => read.fan_out(waits(channel, off)),
+            Does::Routes(off) => read.route(waits(channel, off)),
             Does::Keeps => keep(channel, Request::Read(read.into_inner())),
             Does::Drops => drop(read),
             Does::Panics => panic!("on purpose, at {}", read.lba()),
@@ -119,6 +159,7 @@ impl BlockDevice for Device {
     fn write(&self, channel: &Rc<Channel>, write: Arrived<'_, WriteRequest>) {
         match self.does {
             Does::Sends(off) => write.fan_out(waits(channel, off)),
+            Does::Routes(off) => write.route(waits(channel, off)),
             Does::Keeps => keep(channel, Request::Write(write.into_inner())),
             Does::Drops => drop(write),
             Does::Panics => panic!("on purpose, {} blocks", write.blocks()),
@@ -198,21 +239,77 @@ fn what_has_just_come_gets_to_all_legs_in_one_piece_and_in_several() {
 }
 
 #[test]
-fn m10_i7_more_than_there_is_memory_for_waits_and_goes_on() {
+fn what_has_just_come_gets_to_one_leg_in_one_piece_and_in_several() {
     SPDK.run(async |spdk| {
-        let bdev = over(&spdk, "many", Does::Sends(0)).await;
-        let desc = BdevDesc::open(&spdk, "many").read_write().unwrap();
+        let bdev = over(&spdk, "one", Does::Routes(2)).await;
+        let desc = BdevDesc::open(&spdk, "one").read_write().unwrap();
         let ch = desc.channel().unwrap();
-        let writes = (0..2_000).map(|at| ch.write(Lba(at % 64), vec![at as u8; 512]));
-        for (result, _) in join_all(writes).await {
-            result.unwrap();
-        }
-        let reads = (0..2_000).map(|at| ch.read(Lba(at % 63), vec![0; 1024]));
-        for (result, _) in join_all(reads).await {
-            result.unwrap();
+        let ways = [
+            vec![vec![1_u8; 2048]],
+            vec![vec![2_u8; 700], vec![2_u8; 2048 - 700]],
+        ];
+        for (fill, data) in (1..).zip(ways) {
+            ch.write(Lba(4), data).await.0.unwrap();
+            for to in [
+                vec![vec![0_u8; 2048]],
+                vec![vec![0_u8; 1000], vec![0; 1048]],
+            ] {
+                let (result, buf) = ch.read(Lba(4), to).await;
+                result.unwrap();
+                assert_eq!(buf.concat(), [fill; 2048]);
+            }
+            for (leg, byte) in [("one0", 0), ("one1", fill)] {
+                let leg = BdevDesc::open(&spdk, leg).read_only().unwrap();
+                let (result, buf) = leg.channel().unwrap().read(Lba(6), vec![9_u8; 2048]).await;
+                result.unwrap();
+                assert_eq!(buf, [byte; 2048]);
+            }
         }
         drop((ch, desc));
-        end(&spdk, bdev, "many").await;
+        end(&spdk, bdev, "one").await;
+    });
+}
+
+#[test]
+fn m10_i7_more_than_there_is_memory_for_waits_and_goes_on() {
+    SPDK.run(async |spdk| {
+        for does in [Does::Sends(0), Does::Routes(0)] {
+            let bdev = over(&spdk, "many", does).await;
+            let desc = BdevDesc::open(&spdk, "many").read_write().unwrap();
+            let ch = desc.channel().unwrap();
+            let writes = (0..2_000).map(|at| ch.write(Lba(at % 64), vec![at as u8; 512]));
+            for (result, _) in join_all(writes).await {
+                result.unwrap();
+            }
+            let reads = (0..2_000).map(|at| ch.read(Lba(at % 63), vec![0; 1024]));
+            for (result, _) in join_all(reads).await {
+                result.unwrap();
+            }
+            drop((ch, desc));
+            end(&spdk, bdev, "many").await;
+        }
+    });
+}
+
+#[test]
+fn t13_a_panic_of_what_says_where_it_goes_or_is_told_of_its_end_fails_the_request_once() {
+    SPDK.run(async |spdk| {
+        for off in [BANG, LATE_BANG] {
+            let bdev = over(&spdk, "bang", Does::Routes(off)).await;
+            let desc = BdevDesc::open(&spdk, "bang").read_write().unwrap();
+            let ch = desc.channel().unwrap();
+            let dropped = DROPPED.load(Ordering::Relaxed);
+            let (written, buf) = ch.write(Lba(0), vec![0_u8; 512]).await;
+            assert!(
+                matches!(written, Err(IoError::Failed { .. })),
+                "{written:?}"
+            );
+            let (read, _) = ch.read(Lba(0), buf).await;
+            assert!(matches!(read, Err(IoError::Failed { .. })), "{read:?}");
+            assert_eq!(DROPPED.load(Ordering::Relaxed) - dropped, 2);
+            drop((ch, desc));
+            end(&spdk, bdev, "bang").await;
+        }
     });
 }
 
@@ -221,6 +318,8 @@ fn who_waits_is_asked_whether_all_is_well_only_if_each_child_ended_well() {
     SPDK.run(async |spdk| {
         let good = over(&spdk, "good", Does::Sends(0)).await;
         let bad = over(&spdk, "bad", Does::Sends(60)).await;
+        let one_good = over(&spdk, "one_good", Does::Routes(0)).await;
+        let one_bad = over(&spdk, "one_bad", Does::Routes(60)).await;
         let run = async |name: &str| {
             let desc = BdevDesc::open(&spdk, name).read_write().unwrap();
             let ch = desc.channel().unwrap();
@@ -234,8 +333,12 @@ fn who_waits_is_asked_whether_all_is_well_only_if_each_child_ended_well() {
         };
         assert_eq!(run("good").await, (true, true, 2, 0));
         assert_eq!(run("bad").await, (false, false, 0, 2));
+        assert_eq!(run("one_good").await, (true, true, 2, 0));
+        assert_eq!(run("one_bad").await, (false, false, 0, 2));
         end(&spdk, good, "good").await;
         end(&spdk, bad, "bad").await;
+        end(&spdk, one_good, "one_good").await;
+        end(&spdk, one_bad, "one_bad").await;
     });
 }
 
