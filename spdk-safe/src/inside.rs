@@ -76,6 +76,11 @@ impl Inside {
     }
 }
 
+/// The same as [`Inside::is_deep`].
+pub(crate) fn is_deep() -> bool {
+    DEPTH.get() > DEEP
+}
+
 /// Whether it has.
 pub(crate) fn is_inside() -> bool {
     DEPTH.get() != 0

@@ -18,23 +18,25 @@ use spdk_safe::units::Lba;
 use super::{Done, End, Histogram, Load, pattern};
 use crate::client::{Clock, Order, RigError};
 
-/// What the slots of a run share.
+/// What the slots of a run share. What each I/O touches comes first, in one line of the cache.
+#[repr(C, align(64))]
 struct Run {
+    /// I/Os that are to be begun.
+    left: Cell<u64>,
+    /// At random: xorshift64.
+    random: Cell<u64>,
+    /// In order: the next place.
+    place: Cell<u64>,
+    places: u64,
+    io_blocks: u64,
     channel: Rc<IoChannel<ReadWrite>>,
     block_size: u32,
-    io_blocks: u64,
-    places: u64,
     is_random: bool,
     reads: u8,
     verify: Option<u64>,
-    /// I/Os that are to be begun.
-    left: Cell<u64>,
-    /// In order: the next place.
-    place: Cell<u64>,
-    /// At random: xorshift64.
-    random: Cell<u64>,
     busy: Cell<u32>,
-    completed: Cell<u64>,
+    /// I/Os that are not begun any more: it was stopped.
+    never: Cell<u64>,
     failed: Cell<u64>,
     mismatch: Cell<Option<pattern::Mismatch>>,
     ended: Cell<Clock>,
@@ -44,7 +46,7 @@ struct Run {
 impl Run {
     /// Where the next I/O goes; none if there are to be no more.
     #[inline]
-    fn next(&self) -> Option<Lba> {
+    fn next<const RANDOM: bool>(&self) -> Option<Lba> {
         match self.left.get().checked_sub(1) {
             Some(left) => self.left.set(left),
             None => {
@@ -52,7 +54,7 @@ impl Run {
                 return None;
             }
         }
-        let place = if self.is_random {
+        let place = if RANDOM {
             ((self.next_random() >> 32) * self.places) >> 32
         } else {
             let place = self.place.get();
@@ -73,12 +75,14 @@ impl Run {
         x
     }
 
-    #[inline]
-    fn count(&self, is_ok: bool) {
-        self.completed.set(self.completed.get() + 1);
-        if !is_ok {
-            self.failed.set(self.failed.get() + 1);
-        }
+    #[cold]
+    fn fail(&self) {
+        self.failed.set(self.failed.get() + 1);
+    }
+
+    /// There is to be no more.
+    fn stop(&self) {
+        self.never.set(self.never.get() + self.left.replace(0));
     }
 
     /// A slot has nothing to do any more.
@@ -93,8 +97,8 @@ impl Run {
     /// A slot ended without having been told to.
     #[cold]
     fn broke(&self) {
-        self.count(false);
-        self.left.set(0);
+        self.fail();
+        self.stop();
         self.idle();
     }
 
@@ -117,30 +121,36 @@ impl Run {
     }
 }
 
-/// A slot that only reads, or only writes.
-async fn one_way<const READ: bool, const TIMED: bool>(run: Rc<Run>, mut buf: DmaBuf) -> DmaBuf {
-    let Some(first) = run.next() else {
+/// A slot that only reads, or only writes; a `BARE` one neither looks at the clock nor verifies.
+async fn one_way<const READ: bool, const RANDOM: bool, const BARE: bool>(
+    run: Rc<Run>,
+    mut buf: DmaBuf,
+) -> DmaBuf {
+    let Some(first) = run.next::<RANDOM>() else {
         return buf;
     };
-    if !READ {
+    if !READ && !BARE {
         run.fill(&mut buf, first);
     }
     let channel = Rc::clone(&run.channel);
     let mine = Rc::clone(&run);
     let mut lba = first;
-    let mut begun = if TIMED { ticks() } else { 0 };
+    let mut begun = if BARE { 0 } else { ticks() };
     // This is the inner loop.
     let step = move |result: Result<(), IoError>, buf: &mut DmaBuf| {
-        if TIMED {
-            let now = ticks();
-            mine.latency.borrow_mut().count(now - begun);
-            begun = now;
+        if result.is_err() {
+            mine.fail();
         }
-        mine.count(result.is_ok());
+        if BARE {
+            return mine.next::<RANDOM>();
+        }
+        let now = ticks();
+        mine.latency.borrow_mut().count(now - begun);
+        begun = now;
         if READ {
             mine.check(buf, lba);
         }
-        lba = mine.next()?;
+        lba = mine.next::<RANDOM>()?;
         if !READ {
             mine.fill(buf, lba);
         }
@@ -156,6 +166,19 @@ async fn one_way<const READ: bool, const TIMED: bool>(run: Rc<Run>, mut buf: Dma
     buf
 }
 
+/// All of these.
+async fn ways<const READ: bool, const RANDOM: bool>(
+    run: &Rc<Run>,
+    bufs: Vec<DmaBuf>,
+    is_bare: bool,
+) -> Vec<DmaBuf> {
+    let slots = bufs.into_iter().map(|buf| (Rc::clone(run), buf));
+    match is_bare {
+        true => join_all(slots.map(|(run, buf)| one_way::<READ, RANDOM, true>(run, buf))).await,
+        false => join_all(slots.map(|(run, buf)| one_way::<READ, RANDOM, false>(run, buf))).await,
+    }
+}
+
 /// A slot that reads or writes, as chance has it.
 async fn mixed(run: Rc<Run>, buf: DmaBuf) -> Option<DmaBuf> {
     let (sender, receiver) = oneshot::channel();
@@ -164,7 +187,11 @@ async fn mixed(run: Rc<Run>, buf: DmaBuf) -> Option<DmaBuf> {
 }
 
 fn go_on(run: Rc<Run>, mut buf: DmaBuf, end: oneshot::Sender<DmaBuf>) {
-    let Some(lba) = run.next() else {
+    let next = match run.is_random {
+        true => run.next::<true>(),
+        false => run.next::<false>(),
+    };
+    let Some(lba) = next else {
         let _ = end.send(buf);
         return;
     };
@@ -176,7 +203,9 @@ fn go_on(run: Rc<Run>, mut buf: DmaBuf, end: oneshot::Sender<DmaBuf>) {
     let theirs = Rc::clone(&run);
     let done = move |result: Result<(), IoError>, buf: DmaBuf| {
         theirs.latency.borrow_mut().count(ticks() - begun);
-        theirs.count(result.is_ok());
+        if result.is_err() {
+            theirs.fail();
+        }
         if is_read {
             theirs.check(&buf, lba);
         }
@@ -215,6 +244,10 @@ pub async fn run(
         Order::Sequential => (false, 1),
         Order::Random(seed) => (true, seed.max(1)),
     };
+    let count = match load.end {
+        End::Count(count) => count,
+        End::Time(_) => u64::MAX,
+    };
     let run = Rc::new(Run {
         block_size: channel.info().block_size,
         channel,
@@ -223,14 +256,11 @@ pub async fn run(
         is_random,
         reads: load.reads,
         verify: load.verify,
-        left: Cell::new(match load.end {
-            End::Count(count) => count,
-            End::Time(_) => u64::MAX,
-        }),
+        left: Cell::new(count),
         place: Cell::new(0),
         random: Cell::new(random),
         busy: Cell::new(load.depth),
-        completed: Cell::new(0),
+        never: Cell::new(0),
         failed: Cell::new(0),
         mismatch: Cell::new(None),
         ended: Cell::new(Clock::default()),
@@ -241,27 +271,27 @@ pub async fn run(
         End::Time(time) => {
             let run = Rc::clone(&run);
             let stop = move || {
-                run.left.set(0);
+                run.stop();
                 PollerStatus::Busy
             };
             Some(Poller::register(Some(time), stop)?)
         }
     };
     let began = Clock::now();
-    let slots = bufs.into_iter();
-    let run_of = || Rc::clone(&run);
-    let mut bufs: Vec<DmaBuf> = match (load.reads, load.latency) {
-        (100.., false) => join_all(slots.map(|buf| one_way::<true, false>(run_of(), buf))).await,
-        (100.., true) => join_all(slots.map(|buf| one_way::<true, true>(run_of(), buf))).await,
-        (0, false) => join_all(slots.map(|buf| one_way::<false, false>(run_of(), buf))).await,
-        (0, true) => join_all(slots.map(|buf| one_way::<false, true>(run_of(), buf))).await,
+    let is_bare = !load.latency && load.verify.is_none();
+    let mut bufs: Vec<DmaBuf> = match (load.reads, is_random) {
+        (100.., false) => ways::<true, false>(&run, bufs, is_bare).await,
+        (100.., true) => ways::<true, true>(&run, bufs, is_bare).await,
+        (0, false) => ways::<false, false>(&run, bufs, is_bare).await,
+        (0, true) => ways::<false, true>(&run, bufs, is_bare).await,
         _ => {
-            let bufs = join_all(slots.map(|buf| mixed(run_of(), buf))).await;
+            let bufs = join_all(bufs.into_iter().map(|buf| mixed(Rc::clone(&run), buf))).await;
             bufs.into_iter().flatten().collect()
         }
     };
     bufs.extend(rest);
-    let ran = began.ran(run.ended.get(), run.completed.get());
+    // All that was begun has ended.
+    let ran = began.ran(run.ended.get(), count - run.left.get() - run.never.get());
     let done = Done {
         completed: ran.completed,
         failed: run.failed.get(),
@@ -269,7 +299,10 @@ pub async fn run(
         wall: ran.wall,
         cpu: ran.cpu,
         rate: ran.rate(),
-        latency: run.latency.take(),
+        latency: match load.latency {
+            true => run.latency.take(),
+            false => Histogram::default(),
+        },
     };
     Ok((done, bufs))
 }

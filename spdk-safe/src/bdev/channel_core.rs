@@ -333,6 +333,13 @@ impl ChannelCore {
         }
     }
 
+    /// The block size, if reads and writes of whole blocks may go to the bdev now without a further look; else 0.
+    #[inline(always)] // on the path of each I/O
+    pub(super) fn plain_size(&self) -> u32 {
+        // The lower half of a key: nobody's is 0.
+        self.plain.get().0 as u32
+    }
+
     /// Whether reads and writes of whole blocks by who has `key` may go to the bdev now.
     #[inline(always)] // on the path of each I/O
     pub(super) fn is_plain_for(&self, key: PlainKey) -> bool {

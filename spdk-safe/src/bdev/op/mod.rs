@@ -109,8 +109,6 @@ pub(super) struct Op {
     io: Cell<IoType>,
     /// As many blocks as the data has.
     is_data: Cell<bool>,
-    /// Of a loop: SPDK is being given its next I/O.
-    launching: Cell<bool>,
     /// Somebody remembers this use of the slot.
     watched: Cell<bool>,
     channel: Cell<*const ChannelCore>,
@@ -159,7 +157,6 @@ impl Op {
             failed: Cell::new(false),
             io: Cell::new(IoType::Read),
             is_data: Cell::new(true),
-            launching: Cell::new(false),
             watched: Cell::new(false),
             channel: Cell::new(ptr::null()),
             only: Cell::new(ptr::null_mut()),

@@ -5,20 +5,23 @@
 //!   New ────────► Submitted ────────────► Stepping ────────────► Submitted ─ ...
 //!                                            │ 4 (end, error)
 //!                                            └───────────────► Done
-//!   1: Flight::start   2: submit::finish   3, 4: step
+//!   1: Flight::start   2: loop_done_callback, or submit::finish   3, 4: loop_done_callback, or stepped
 //! ```
 //!
-//! Between two I/Os nothing is taken, given back, moved or woken, which is what makes it as fast as a loop in C.
+//! Between two I/Os nothing is taken, given back, moved, counted or woken, which is what makes it as fast as a loop in C.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use super::submit::complete;
-use super::{Flight, Op, Phase, recycle, start_other, submit_plain};
+use super::submit::{Again, done_otherwise, finish, submit_again, submitted};
+use super::{DoneCallback, Flight, Op, Phase, recycle, start_other, submit_plain};
 use crate::bdev::buf::IoBuf;
 use crate::bdev::data::sealed::Data;
 use crate::bdev::data::{Laid, Repeat};
-use crate::error::IoError;
+use crate::bdev::wait::Turn;
+use crate::calls::{self, Call};
+use crate::error::{IoError, IoType};
+use crate::inside;
 use crate::panic::contain;
 use crate::units::Lba;
 
@@ -38,28 +41,101 @@ impl<B: IoBuf, F: Step<B> + 'static> Flight<Repeat<B, F>> {
     }
 }
 
-/// As `io_done_callback`, for a loop whose step it knows.
+/// As `io_done_callback`, for a loop whose step it knows. If nothing is unusual, the I/O counts as outstanding until the
+/// next one is, and what was checked of the last one is not checked again.
 ///
 /// # Safety
 ///
-/// As `io_done_callback`, for a slot with a `Repeat<B, F>` in its payload.
-unsafe extern "C" fn loop_done_callback<B: IoBuf, F: Step<B> + 'static>(
+/// As `io_done_callback`, for a slot with a `Repeat<B, F>` in its payload, whose I/O, a plain read or write as `READ`
+/// says, was checked.
+unsafe extern "C" fn loop_done_callback<B: IoBuf, F: Step<B> + 'static, const READ: bool>(
     bdev_io: *mut spdk_sys::spdk_bdev_io,
     success: bool,
     arg: *mut c_void,
 ) {
-    // If SPDK completed it within the call (B-71), who launched it goes on. A loop always has something to go on with;
-    // the look at it brings the slot's second line into the cache while SPDK frees its part.
-    let is_usual = |op: &Op| !op.launching.get() && op.then.get().is_some();
-    // SAFETY: by this function's contract; nobody uses it in flight.
-    let filled = |op: &Op| unsafe { op.filled::<Repeat<B, F>>() };
-    let then = |slot, op: &Op| {
-        op.phase.set(Phase::Stepping);
-        // SAFETY: by this function's contract; it was not let go of.
-        unsafe { step_now::<B, F>(slot, op) };
-    };
+    let inside = inside::enter();
     // SAFETY: by this function's contract.
-    unsafe { complete(bdev_io, success, arg, is_usual, filled, then) };
+    let slot = unsafe { NonNull::new_unchecked(arg.cast::<Op>()) };
+    // SAFETY: the slot was submitted, so it is not idle.
+    let op = unsafe { slot.as_ref() };
+    // SAFETY: so it has a count of its channel.
+    let channel = unsafe { &*op.channel.get() };
+    // The home never changes, so it may be looked at on any OS thread; the rest only on its own.
+    if !success || !channel.home.is_os_thread(inside.os_thread()) {
+        // SAFETY: by this function's contract.
+        return unsafe { done_otherwise(bdev_io, success, slot) };
+    }
+    calls::count(Call::Free);
+    // SAFETY: completed, once, on the submitting thread (B-63). This may run callbacks of other waiters (B-62): nothing
+    // is borrowed here.
+    unsafe { spdk_sys::spdk_bdev_free_io(bdev_io) };
+    if op.detached.get() {
+        return finish(slot, None);
+    }
+    // SAFETY: by this function's contract; nobody uses it in flight.
+    unsafe { op.filled::<Repeat<B, F>>() };
+    debug_assert!(!op.has_failed());
+    op.phase.set(Phase::Stepping);
+    // SAFETY: by this function's contract; SPDK has let go of the memory.
+    let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
+    let (data, step) = (&mut repeat.data, &mut repeat.step);
+    let next = contain("the step of an I/O loop", || step(Ok(()), data));
+    let Some(Some(lba)) = next else {
+        // SAFETY: by this function's contract; it is counted.
+        return unsafe { stepped_counted::<B, F>(slot, next) };
+    };
+    let io = if READ { IoType::Read } else { IoType::Write };
+    let (only, done) = (repeat.only(io), loop_done_callback::<B, F, READ>);
+    // SAFETY: we are in a completion on the channel's thread; the last I/O was checked, and has ended.
+    let again = unsafe { submit_again::<READ>(slot, op, channel, only, lba, done) };
+    if again != Again::Started {
+        // SAFETY: by this function's contract; if it still steps, it is counted.
+        unsafe { again_otherwise::<B, F>(slot, lba, again) };
+    }
+}
+
+/// The next I/O of a loop was not started as the last one was.
+///
+/// # Safety
+///
+/// As [`stepped_counted`], if it was not refused by SPDK.
+#[cold]
+unsafe fn again_otherwise<B: IoBuf, F: Step<B> + 'static>(
+    slot: NonNull<Op>,
+    lba: Lba,
+    again: Again,
+) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    if let Again::Refused(rc) = again {
+        if rc != -libc::EINVAL {
+            submitted(slot, rc, Turn::First);
+            return;
+        }
+        // Out of range, most likely: that is for the checks to say.
+        op.phase.set(Phase::Stepping);
+    }
+    // SAFETY: by this function's contract.
+    unsafe { stepped_counted::<B, F>(slot, Some(Some(lba))) };
+}
+
+/// As [`stepped`], for a loop whose last I/O still counts as outstanding.
+///
+/// # Safety
+///
+/// As [`stepped`].
+#[cold]
+unsafe fn stepped_counted<B: IoBuf, F: Step<B> + 'static>(
+    slot: NonNull<Op>,
+    next: Option<Option<Lba>>,
+) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
+    // The channel may go here, and somebody's code run that polls or drops the loop's future: as long as it steps, that
+    // leaves the slot alone.
+    op.channel().end_io();
+    // SAFETY: by this function's contract.
+    unsafe { stepped::<B, F>(slot, next) };
 }
 
 /// An I/O of the loop is over, which took the long way.
@@ -72,9 +148,11 @@ unsafe fn done<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
     let op = unsafe { slot.as_ref() };
     // Kept for the next one: `finish` takes it out.
     op.then.set(Some(done::<B, F>));
-    if op.launching.get() {
-        // SPDK completed it within the call (B-71). Who launched it sees that.
-        return;
+    // SAFETY: by the type invariant the slot has a count of it.
+    let channel = unsafe { &*op.channel.get() };
+    // On a channel that is to be put, there is no next I/O.
+    if inside::is_deep() && !channel.is_revoked() {
+        return later::<B, F>(slot);
     }
     // SAFETY: by this function's contract.
     unsafe { step::<B, F>(slot) };
@@ -93,23 +171,24 @@ unsafe fn step<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
     if op.detached.get() {
         return let_go(slot);
     }
-    // SAFETY: by this function's contract.
-    unsafe { step_now::<B, F>(slot, op) };
-}
-
-/// The same, for a loop that is stepping and not detached.
-///
-/// # Safety
-///
-/// As [`done`].
-#[inline(always)] // on the path of each I/O
-unsafe fn step_now<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, op: &Op) {
     // SAFETY: by this function's contract; SPDK has let go of the memory.
     let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
     let (data, next) = (&mut repeat.data, &mut repeat.step);
     let next = contain("the step of an I/O loop", || {
         next(op.take_error().map_or(Ok(()), Err), data)
     });
+    // SAFETY: by this function's contract.
+    unsafe { stepped::<B, F>(slot, next) };
+}
+
+/// Does what the step said; `None` if it panicked.
+///
+/// # Safety
+///
+/// As [`done`], of a loop that is stepping. We are on the channel's thread: in a completion of it, or in a message to it.
+unsafe fn stepped<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, next: Option<Option<Lba>>) {
+    // SAFETY: the slot is not idle.
+    let op = unsafe { slot.as_ref() };
     if op.detached.get() {
         return let_go(slot);
     }
@@ -121,62 +200,39 @@ unsafe fn step_now<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, op: &Op) {
     }
 }
 
-/// Submits the next I/O, at `lba`. We are on the channel's thread: in a completion of it, or in a message to it.
+/// Submits the next I/O, at `lba`, which is checked. SPDK may complete it within that, if it fails (B-71): the slot is
+/// not looked at afterwards.
 ///
 /// # Safety
 ///
-/// As [`done`].
-#[inline(always)] // on the path of each I/O
+/// As [`stepped`].
 unsafe fn go_on<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>, op: &Op, lba: Lba) {
     // SAFETY: by the type invariant the slot has a count of it.
     let channel = unsafe { &*op.channel.get() };
     op.lba.set(lba);
-    op.launching.set(true);
-    // SAFETY: by this function's contract.
-    let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
-    let only = repeat.only(op.io.get());
-    let is_plain = submit_plain(slot, op, channel, only, loop_done_callback::<B, F>);
-    if !is_plain {
-        // SAFETY: by this function's contract.
-        return unsafe { go_on_long::<B, F>(slot) };
-    }
-    op.launching.set(false);
-    if op.phase.get() == Phase::Done {
-        later::<B, F>(slot);
-    }
-}
-
-/// The same, for what is no plain read or write.
-///
-/// # Safety
-///
-/// As [`done`].
-#[cold]
-unsafe fn go_on_long<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {
-    // SAFETY: the slot is not idle.
-    let op = unsafe { slot.as_ref() };
-    // SAFETY: by the type invariant the slot has a count of it.
-    let channel = unsafe { &*op.channel.get() };
-    if channel.raw().is_none() {
-        op.launching.set(false);
+    if channel.is_revoked() {
         return end(slot, Some(op.fail(|io, lba| IoError::Removed { io, lba })));
     }
     // SAFETY: by this function's contract.
     let repeat = unsafe { op.payload.get::<Repeat<B, F>>() };
+    let io = op.io.get();
+    let done: DoneCallback = match io {
+        IoType::Read => loop_done_callback::<B, F, true>,
+        _ => loop_done_callback::<B, F, false>,
+    };
+    if submit_plain(slot, op, channel, repeat.only(io), done) {
+        return;
+    }
     // SAFETY: SPDK has no pointer to the array.
     let iovs = unsafe { &mut *op.iovs.get() };
     let mut laid = Laid::new(iovs);
-    repeat.lay_out(op.io.get(), &mut laid);
-    let started = start_other(slot, channel, &mut laid);
-    op.launching.set(false);
-    match started {
-        Err(error) => end(slot, Some(error)),
-        Ok(()) if op.phase.get() == Phase::Done => later::<B, F>(slot),
-        Ok(()) => {}
+    repeat.lay_out(io, &mut laid);
+    if let Err(error) = start_other(slot, channel, &mut laid) {
+        end(slot, Some(error));
     }
 }
 
-/// SPDK completed the I/O within the submission. The step is called by a message: in here, a loop of such I/Os would
+/// SPDK completes I/Os from below their submissions. The step is called by a message: in here, a loop of such I/Os would
 /// have no end of stack.
 #[cold]
 fn later<B: IoBuf, F: Step<B> + 'static>(slot: NonNull<Op>) {

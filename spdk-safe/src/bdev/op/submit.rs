@@ -15,6 +15,7 @@ use crate::error::{Errno, IoError, IoStatus, IoType};
 use crate::inside;
 use crate::panic::contain;
 use crate::thread::resume;
+use crate::units::Lba;
 
 /// Starts what is no plain read or write; refuses what has something wrong about it.
 #[cold]
@@ -89,6 +90,66 @@ pub(super) fn submit_plain(
         submitted(slot, rc, Turn::First);
     }
     true
+}
+
+/// What became of [`submit_again`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// SPDK has it, and the slot may be anybody's by now.
+    Started,
+    /// There is more to it: nothing was done.
+    Other,
+    /// SPDK said so.
+    Refused(i32),
+}
+
+/// Gives the next I/O of a loop to SPDK, which counts as outstanding already, if nothing but its place differs from the
+/// last one. The place is SPDK's to check, which it does first of all, in all versions (`bdev_io_valid_blocks`): what is
+/// out of range is refused as EINVAL.
+///
+/// # Safety
+///
+/// We are on the channel's thread. The last I/O of the slot was a plain read, or write, as `READ` says, and given to
+/// SPDK by [`submit_plain`] or this; it has ended. `only` is memory that stays where it is until the callback.
+#[inline(always)] // on the path of each I/O
+pub(super) unsafe fn submit_again<const READ: bool>(
+    slot: NonNull<Op>,
+    op: &Op,
+    channel: &ChannelCore,
+    only: Option<(*mut u8, usize)>,
+    lba: Lba,
+    done: DoneCallback,
+) -> Again {
+    let Some((base, len)) = only else {
+        return Again::Other;
+    };
+    let (base, blocks) = (base.cast::<c_void>(), op.blocks.get().0);
+    // The same memory as before, so it has the right alignment and length. While the channel is to be put, the size of
+    // a block is 0 here, and no memory has that length; so it is for a bdev that only reads.
+    let is_same =
+        base == op.only.get() && blocks.wrapping_mul(u64::from(channel.plain_size())) == len as u64;
+    if op.detached.get() || !is_same {
+        return Again::Other;
+    }
+    let (raw, desc) = channel.raw_unless_revoked();
+    op.lba.set(lba);
+    // Set first: some errors complete inside the call (B-71).
+    op.phase.set(Phase::Submitted);
+    let (done, arg) = (Some(done), slot.as_ptr().cast::<c_void>());
+    calls::count(Call::Submit);
+    let rc = if READ {
+        // SAFETY: descriptor and channel are open and of this thread, by the invariant of `ChannelCore`; length and
+        // alignment were checked for the last I/O, and SPDK checks the range; memory and slot stay where they are until
+        // the callback.
+        unsafe { spdk_sys::spdk_bdev_read_blocks(desc, raw, base, lba.0, blocks, done, arg) }
+    } else {
+        // SAFETY: as above; the descriptor is writable, by its type.
+        unsafe { spdk_sys::spdk_bdev_write_blocks(desc, raw, base, lba.0, blocks, done, arg) }
+    };
+    match rc {
+        0 => Again::Started,
+        rc => Again::Refused(rc),
+    }
 }
 
 /// Gives the operation to SPDK, for the first time or again. On the channel's thread. False if it has to wait.
@@ -210,7 +271,7 @@ fn submit(slot: NonNull<Op>, turn: Turn) -> bool {
 
 /// What SPDK said to a submission. False if it has to wait.
 #[cold]
-fn submitted(slot: NonNull<Op>, rc: i32, turn: Turn) -> bool {
+pub(super) fn submitted(slot: NonNull<Op>, rc: i32, turn: Turn) -> bool {
     // SAFETY: SPDK did not take the operation, so it is not idle.
     let op = unsafe { slot.as_ref() };
     match Errno::check(rc) {
@@ -255,7 +316,7 @@ pub(in crate::bdev) fn resubmit(slot: NonNull<Op>) -> bool {
 /// The operation is over. On the channel's thread; SPDK has no pointer to the slot any more. Somebody's code runs in
 /// here, contained, and last.
 #[cold]
-fn finish(slot: NonNull<Op>, error: Option<IoError>) {
+pub(super) fn finish(slot: NonNull<Op>, error: Option<IoError>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
     match error {
@@ -297,9 +358,8 @@ fn finish_rarely(slot: NonNull<Op>) {
     // SAFETY: the slot is not idle.
     let op = unsafe { slot.as_ref() };
     let (channel, is_detached) = (op.channel(), op.detached.get());
-    // What a future let go of is nobody's to go on with; but what is being launched goes on in `repeat`.
-    let goes_on = |_: &_| !is_detached || op.launching.get();
-    if let Some(then) = op.then.take().filter(goes_on) {
+    // What a future let go of is nobody's to go on with.
+    if let Some(then) = op.then.take().filter(|_| !is_detached) {
         // The channel may go here, and somebody's code run that polls or drops the future of a loop: as long as it steps,
         // that leaves the slot alone. A loop keeps its waker for its end.
         op.phase.set(Phase::Stepping);
@@ -399,7 +459,11 @@ pub(super) unsafe fn complete(
 ///
 /// As [`io_done_callback`].
 #[cold]
-unsafe fn done_otherwise(bdev_io: *mut spdk_sys::spdk_bdev_io, success: bool, slot: NonNull<Op>) {
+pub(super) unsafe fn done_otherwise(
+    bdev_io: *mut spdk_sys::spdk_bdev_io,
+    success: bool,
+    slot: NonNull<Op>,
+) {
     // SAFETY: the slot was submitted, so it is not idle.
     let op = unsafe { slot.as_ref() };
     // SAFETY: so it has a count of its channel, whose home never changes.
