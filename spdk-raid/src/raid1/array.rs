@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_channel::{mpsc, oneshot};
@@ -44,6 +44,7 @@ pub(super) struct Array {
     /// Set once, before the bdev is registered.
     pub(super) lanes: OnceLock<SharedIoDevice<Lanes>>,
     pub(super) resets: Resets,
+    pub(super) users: Users,
     control: mpsc::UnboundedSender<Command>,
     status: Mutex<Status>,
 }
@@ -68,6 +69,27 @@ impl Resets {
 
     pub(super) fn end(&self) {
         self.ended.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Whether users have I/O. It is noted of what is not on the straight path alone: while a leg is filled, or a range is
+/// locked or dirty, that is all.
+#[derive(Default)]
+pub(super) struct Users(AtomicBool);
+
+impl Users {
+    /// A user's request has come.
+    #[inline]
+    pub(super) fn note_io(&self) {
+        // Written once in a while, so that threads do not take its cache line from each other.
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there was some since this was asked last.
+    pub(super) fn had_io(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -125,6 +147,7 @@ impl Array {
             counters: Counters::default(),
             lanes: OnceLock::new(),
             resets: Resets::default(),
+            users: Users::default(),
             control,
             status: Mutex::new(status),
         }

@@ -102,6 +102,7 @@ pub(super) fn submit(lane: &Lane, request: Request) {
     if view.is_over() {
         return request.complete(RequestStatus::Aborted);
     }
+    view.array.users.note_io();
     match request {
         Request::Read(read) => read_from(view, read),
         Request::Write(write) if view.is_plain => write.fan_out(Legs::new(view, WriteTo)),

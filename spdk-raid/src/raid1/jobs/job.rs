@@ -12,7 +12,7 @@ use super::super::clock::now;
 use super::super::copy::Copier;
 use super::super::state::LegId;
 use super::WAIT;
-use super::pace::{Bucket, Speed};
+use super::pace::{Bucket, Share, Speed};
 
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub(in super::super) struct Job {
 #[derive(Debug, Default)]
 struct Pace {
     bucket: Bucket,
+    share: Share,
     speed: Speed,
     /// Hear of its end when they are dropped.
     waiters: Vec<oneshot::Sender<Infallible>>,
@@ -108,6 +109,7 @@ impl Job {
 
     /// Waits as long as it may not go on. False if it is to end.
     pub(super) async fn goes_on(&self, array: &Array, copier: &mut Copier) -> bool {
+        self.pace().share.end(now());
         loop {
             let is_target = |leg| {
                 let snapshot = array.published.get();
@@ -129,11 +131,13 @@ impl Job {
                     let mut pace = self.pace();
                     pace.speed.note(now(), self.done.load(Ordering::Relaxed));
                     // What is changed meanwhile is to be seen.
-                    let wait = pace.bucket.wait(now(), rate.map(|bytes| bytes.0));
-                    wait.map(|wait| wait.min(WAIT))
+                    let paid = pace.bucket.wait(now(), rate.map(|bytes| bytes.0));
+                    let rests = pace.share.wait(now(), array.users.had_io());
+                    paid.max(rests).map(|wait| wait.min(WAIT))
                 }
             };
             let Some(wait) = wait else {
+                self.pace().share.begin(now());
                 return true;
             };
             copier.tidy();

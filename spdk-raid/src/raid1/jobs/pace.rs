@@ -34,6 +34,40 @@ impl Bucket {
     }
 }
 
+/// A job takes one part of so many of the time, while users have I/O.
+const PARTS: u32 = 4;
+
+/// What a job leaves to users: after each of its windows it rests three times as long as that took, if they had I/O
+/// meanwhile, and for as long as they still have.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// When the window began that it is at.
+    began: Option<Duration>,
+    /// Until when it rests.
+    until: Option<Duration>,
+}
+
+impl Share {
+    /// A window begins at `now`.
+    pub(super) fn begin(&mut self, now: Duration) {
+        (self.began, self.until) = (Some(now), None);
+    }
+
+    /// It has ended at `now`; if there was one.
+    pub(super) fn end(&mut self, now: Duration) {
+        if let Some(began) = self.began.take() {
+            let took = now.saturating_sub(began);
+            self.until = Some(now.saturating_add(took.saturating_mul(PARTS - 1)));
+        }
+    }
+
+    /// How long it rests at `now`; `None` if it need not. `has_users`: they had I/O since the last look.
+    pub(super) fn wait(&self, now: Duration, has_users: bool) -> Option<Duration> {
+        let rest = self.until?.saturating_sub(now);
+        (has_users && !rest.is_zero()).then_some(rest)
+    }
+}
+
 /// How many marks it looks back, one a second.
 const MARKS: usize = 10;
 
@@ -99,6 +133,34 @@ mod tests {
         assert_eq!(bucket.wait(ms(0), Some(1000)), Some(ms(1000)));
         assert_eq!(bucket.wait(ms(0), None), None);
         assert_eq!(bucket.wait(ms(0), Some(1)), None);
+    }
+
+    #[test]
+    fn users_that_have_io_get_three_parts_of_four() {
+        let mut share = Share::default();
+        assert_eq!(share.wait(ms(1), true), None);
+        let (mut now, mut worked) = (0, 0);
+        for took in [1, 20, 300, 7] {
+            share.begin(ms(now));
+            (now, worked) = (now + took, worked + took);
+            share.end(ms(now));
+            while let Some(rest) = share.wait(ms(now), true) {
+                now += u64::try_from(rest.as_millis()).unwrap().min(20);
+            }
+        }
+        assert_eq!(now, 4 * worked);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_has_no_io() {
+        let mut share = Share::default();
+        share.begin(ms(0));
+        share.end(ms(100));
+        assert_eq!(share.wait(ms(100), false), None);
+        share.begin(ms(100));
+        share.end(ms(200));
+        assert_eq!(share.wait(ms(200), true), Some(ms(300)));
+        assert_eq!(share.wait(ms(220), false), None);
     }
 
     #[test]
