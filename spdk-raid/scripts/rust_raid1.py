@@ -31,6 +31,8 @@ def spdk_rpc_plugin_initialize(subparsers):
                        help='How much a rebuild or a scrub does at a time, in KiB')
         p.add_argument('-b', '--process-max-bandwidth-mb-sec', type=int,
                        help='How much a rebuild or a scrub moves in a second at most, in MiB; 0 is no limit')
+        p.add_argument('--process-share-percent', type=int,
+                       help='How much of the time a rebuild or a scrub takes while users have I/O, 1 to 100')
         p.add_argument('--io-timeout-sec', type=int,
                        help='How long a base may take for an I/O before it is faulted, in seconds; 0 is for ever')
         p.add_argument('--slow-io-sec', type=int,
@@ -51,6 +53,7 @@ def spdk_rpc_plugin_initialize(subparsers):
                    choices=['least-loaded', 'round-robin', 'primary'])
     p.add_argument('--process-window-size-kb', type=int, help='See bdev_rust_raid1_set_options')
     p.add_argument('--process-max-bandwidth-mb-sec', type=int, help='See bdev_rust_raid1_set_options')
+    p.add_argument('--process-share-percent', type=int, help='See bdev_rust_raid1_set_options')
     p.add_argument('--io-timeout-sec', type=int, help='See bdev_rust_raid1_set_options')
     p.add_argument('--slow-io-sec', type=int, help='See bdev_rust_raid1_set_options')
 

@@ -710,3 +710,52 @@ fn the_only_source_that_is_pulled_out_in_mid_rebuild_ends_the_array_and_frees_it
         disks[0].delete().await.unwrap();
     });
 }
+
+/// Fills a leg, with `share` percent for the job, under reads that never stop; how many there were.
+async fn reads_beside_a_rebuild(spdk: &Spdk, name: &str, share: u32) -> u64 {
+    let mut options = options();
+    options.share = share;
+    let (md, disks) = degraded(spdk, name, 2, options).await;
+    let desc = BdevDesc::open(spdk, name).read_only().unwrap();
+    let ch = desc.channel().unwrap();
+    let base = format!("{name}1");
+    md.add(&base).await.unwrap();
+    let mut reads = 0;
+    while state(&md, 1) != LegState::InSync {
+        ch.read_blocks(Lba(reads % BLOCKS), Blocks(1))
+            .await
+            .unwrap();
+        reads += 1;
+    }
+    drop(ch);
+    desc.close().await;
+    equal_in_the_end(spdk, md, disks).await;
+    reads
+}
+
+#[test]
+fn a_rebuild_rests_while_users_have_io_and_ends_all_the_same() {
+    SPDK.run(async |spdk| {
+        let greedy = reads_beside_a_rebuild(&spdk, "greedy", 100).await;
+        let modest = reads_beside_a_rebuild(&spdk, "modest", 5).await;
+        println!(
+            "{greedy} reads beside a rebuild that does not rest, {modest} beside one that does"
+        );
+        assert!(modest > 2 * greedy, "{modest} {greedy}");
+    });
+}
+
+#[test]
+fn i5_a_share_is_one_to_a_hundred_percent() {
+    SPDK.run(async |spdk| {
+        let (md, disks) = array(&spdk, "share", 2, options()).await;
+        for share in [0, 101] {
+            let mut options = md.options();
+            options.share = share;
+            let error = md.set_options(options).await.unwrap_err();
+            assert!(error.to_string().contains("1 to 100"), "{error}");
+        }
+        assert_eq!(md.options().share, 25);
+        delete(md, disks).await;
+    });
+}

@@ -324,7 +324,8 @@ fn what_is_saved_comes_back_with_its_bases_and_options() {
                 let client = &mut Client::connect(socket).unwrap();
                 if is_first {
                     let defaults = json!({
-                        "process_window_size_kb": 256, "process_max_bandwidth_mb_sec": 7, "io_timeout_sec": 0,
+                        "process_window_size_kb": 256, "process_max_bandwidth_mb_sec": 7,
+                        "process_share_percent": 60, "io_timeout_sec": 0,
                     });
                     ok(client, SET, defaults);
                     for name in ["a", "b", "c"] {
@@ -357,7 +358,7 @@ fn what_is_saved_comes_back_with_its_bases_and_options() {
                 assert_eq!(names(client, "configuring"), ["waits"]);
                 let options = json!({
                     "read_policy": "round-robin", "process_window_size_kb": 64,
-                    "process_max_bandwidth_mb_sec": 7, "io_timeout_sec": 0, "slow_io_sec": 5,
+                    "process_max_bandwidth_mb_sec": 7, "process_share_percent": 60, "io_timeout_sec": 0, "slow_io_sec": 5,
                 });
                 assert_eq!(array(client, "md")["options"], options);
                 assert_eq!(
@@ -1112,7 +1113,7 @@ fn rpc_py_drives_the_methods_and_saves_them() {
                 for name in ["a", "b", "c"] {
                     disk(client, name, 64);
                 }
-                let set = "bdev_rust_raid1_set_options --process-window-size-kb 64 -b 0 --io-timeout-sec 9 --slow-io-sec 3";
+                let set = "bdev_rust_raid1_set_options --process-window-size-kb 64 -b 0 --io-timeout-sec 9 --slow-io-sec 3 --process-share-percent 100";
                 assert_eq!(ok(set).trim(), "true");
                 let create =
                     "bdev_rust_raid1_create -n md -r raid1 -z 0 -b a,b,- --read-policy primary";
@@ -1121,6 +1122,7 @@ fn rpc_py_drives_the_methods_and_saves_them() {
                 assert!(said.contains("\"code\": -17"), "{said}");
                 assert_eq!(array(client, "md")["options"]["io_timeout_sec"], 9);
                 assert_eq!(array(client, "md")["options"]["slow_io_sec"], 3);
+                assert_eq!(array(client, "md")["options"]["process_share_percent"], 100);
                 ok("bdev_rust_raid1_add_base_bdev md c");
                 settle(client, "md");
                 ok("bdev_rust_raid1_remove_base_bdev c");

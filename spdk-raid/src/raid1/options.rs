@@ -28,6 +28,9 @@ pub struct Options {
     pub window: Bytes,
     /// How much a rebuild or a scrub moves in a second at most; `None` is as much as it can.
     pub max_bandwidth: Option<Bytes>,
+    /// Percent of the time that a rebuild, a resync or a scrub takes while users have I/O: it rests after each window. 25 if
+    /// it is not said; with 100 it does not rest.
+    pub share: u32,
     /// How long a leg may take for an I/O: in whole seconds, and one more (SPDK looks once a second). Then the leg is
     /// faulted, and reset. `None` is for ever.
     pub io_timeout: Option<Duration>,
@@ -51,6 +54,9 @@ impl Options {
                 "a block at least, and 64 MiB at most",
             );
         }
+        if !(1..=100).contains(&self.share) {
+            return bad("the share in percent", self.share.into(), "1 to 100");
+        }
         match self.max_bandwidth {
             Some(Bytes(0)) => bad("the bandwidth in bytes a second", 0, "1 at least, or none"),
             _ => Ok(()),
@@ -64,6 +70,7 @@ impl Default for Options {
             read_policy: ReadPolicy::default(),
             window: Bytes(1 << 20),
             max_bandwidth: None,
+            share: 25,
             io_timeout: Some(Duration::from_secs(30)),
             slow_io: Some(Duration::from_secs(5)),
         }

@@ -109,7 +109,8 @@ impl Job {
 
     /// Waits as long as it may not go on. False if it is to end.
     pub(super) async fn goes_on(&self, array: &Array, copier: &mut Copier) -> bool {
-        self.pace().share.end(now());
+        let percent = array.status().options.share;
+        self.pace().share.end(now(), percent);
         loop {
             let is_target = |leg| {
                 let snapshot = array.published.get();

@@ -34,11 +34,8 @@ impl Bucket {
     }
 }
 
-/// A job takes one part of so many of the time, while users have I/O.
-const PARTS: u32 = 4;
-
-/// What a job leaves to users: after each of its windows it rests three times as long as that took, if they had I/O
-/// meanwhile, and for as long as they still have.
+/// What a job leaves to users: after each of its windows it rests, if they had I/O meanwhile, and as long as they still
+/// have.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     /// When the window began that it is at.
@@ -53,11 +50,13 @@ impl Share {
         (self.began, self.until) = (Some(now), None);
     }
 
-    /// It has ended at `now`; if there was one.
-    pub(super) fn end(&mut self, now: Duration) {
+    /// It has ended at `now`, if there was one, and may take `percent` of the time.
+    pub(super) fn end(&mut self, now: Duration, percent: u32) {
         if let Some(began) = self.began.take() {
+            let percent = percent.clamp(1, 100);
             let took = now.saturating_sub(began);
-            self.until = Some(now.saturating_add(took.saturating_mul(PARTS - 1)));
+            let rest = took.saturating_mul(100 - percent) / percent;
+            self.until = Some(now.saturating_add(rest));
         }
     }
 
@@ -136,29 +135,31 @@ mod tests {
     }
 
     #[test]
-    fn users_that_have_io_get_three_parts_of_four() {
-        let mut share = Share::default();
-        assert_eq!(share.wait(ms(1), true), None);
-        let (mut now, mut worked) = (0, 0);
-        for took in [1, 20, 300, 7] {
-            share.begin(ms(now));
-            (now, worked) = (now + took, worked + took);
-            share.end(ms(now));
-            while let Some(rest) = share.wait(ms(now), true) {
-                now += u64::try_from(rest.as_millis()).unwrap().min(20);
+    fn users_that_have_io_get_what_a_job_leaves() {
+        for (percent, times) in [(25, 4), (1, 100), (100, 1), (50, 2)] {
+            let mut share = Share::default();
+            assert_eq!(share.wait(ms(1), true), None);
+            let (mut now, mut worked) = (0, 0);
+            for took in [1, 20, 300, 7] {
+                share.begin(ms(now));
+                (now, worked) = (now + took, worked + took);
+                share.end(ms(now), percent);
+                while let Some(rest) = share.wait(ms(now), true) {
+                    now += u64::try_from(rest.as_millis()).unwrap().min(20);
+                }
             }
+            assert_eq!(now, times * worked);
         }
-        assert_eq!(now, 4 * worked);
     }
 
     #[test]
     fn nobody_is_waited_for_who_has_no_io() {
         let mut share = Share::default();
         share.begin(ms(0));
-        share.end(ms(100));
+        share.end(ms(100), 25);
         assert_eq!(share.wait(ms(100), false), None);
         share.begin(ms(100));
-        share.end(ms(200));
+        share.end(ms(200), 25);
         assert_eq!(share.wait(ms(200), true), Some(ms(300)));
         assert_eq!(share.wait(ms(220), false), None);
     }

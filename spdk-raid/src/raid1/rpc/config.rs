@@ -21,6 +21,7 @@ pub(in crate::raid1) fn config() -> Vec<ConfigEntry> {
         read_policy: options.read_policy,
         process_window_size_kb: options.process_window_size_kb,
         process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
+        process_share_percent: options.process_share_percent,
         io_timeout_sec: options.io_timeout_sec,
         slow_io_sec: options.slow_io_sec,
     };
@@ -82,6 +83,7 @@ fn entry(
         read_policy: options.read_policy,
         process_window_size_kb: options.process_window_size_kb,
         process_max_bandwidth_mb_sec: options.process_max_bandwidth_mb_sec,
+        process_share_percent: options.process_share_percent,
         io_timeout_sec: options.io_timeout_sec,
         slow_io_sec: options.slow_io_sec,
     };

@@ -96,6 +96,7 @@ struct Create {
     read_policy: Option<Policy>,
     process_window_size_kb: Option<u32>,
     process_max_bandwidth_mb_sec: Option<u32>,
+    process_share_percent: Option<u32>,
     io_timeout_sec: Option<u32>,
     slow_io_sec: Option<u32>,
 }
@@ -124,6 +125,7 @@ async fn create(spdk: Spdk, params: Create) -> Result<bool, RpcError> {
         read_policy: params.read_policy,
         process_window_size_kb: params.process_window_size_kb,
         process_max_bandwidth_mb_sec: params.process_max_bandwidth_mb_sec,
+        process_share_percent: params.process_share_percent,
         io_timeout_sec: params.io_timeout_sec,
         slow_io_sec: params.slow_io_sec,
     };
@@ -273,6 +275,7 @@ struct SetOptions {
     read_policy: Option<Policy>,
     process_window_size_kb: Option<u32>,
     process_max_bandwidth_mb_sec: Option<u32>,
+    process_share_percent: Option<u32>,
     io_timeout_sec: Option<u32>,
     slow_io_sec: Option<u32>,
 }
@@ -282,6 +285,7 @@ async fn set_options(_spdk: Spdk, params: SetOptions) -> Result<bool, RpcError> 
         read_policy: params.read_policy,
         process_window_size_kb: params.process_window_size_kb,
         process_max_bandwidth_mb_sec: params.process_max_bandwidth_mb_sec,
+        process_share_percent: params.process_share_percent,
         io_timeout_sec: params.io_timeout_sec,
         slow_io_sec: params.slow_io_sec,
     };

@@ -30,6 +30,7 @@ pub(super) struct OptionParams {
     pub(super) process_window_size_kb: Option<u32>,
     /// 0 is as much as it can.
     pub(super) process_max_bandwidth_mb_sec: Option<u32>,
+    pub(super) process_share_percent: Option<u32>,
     /// 0 is for ever.
     pub(super) io_timeout_sec: Option<u32>,
     /// 0 is for ever.
@@ -51,6 +52,9 @@ impl OptionParams {
         }
         if let Some(mib) = self.process_max_bandwidth_mb_sec {
             options.max_bandwidth = (mib != 0).then(|| Bytes(u64::from(mib) * MIB));
+        }
+        if let Some(percent) = self.process_share_percent {
+            options.share = percent;
         }
         if let Some(seconds) = self.io_timeout_sec {
             options.io_timeout = (seconds != 0).then(|| Duration::from_secs(seconds.into()));
@@ -80,6 +84,7 @@ impl OptionParams {
             process_max_bandwidth_mb_sec: Some(
                 options.max_bandwidth.map_or(0, |bytes| up(bytes, MIB)),
             ),
+            process_share_percent: Some(options.share),
             io_timeout_sec: Some(seconds(options.io_timeout)),
             slow_io_sec: Some(seconds(options.slow_io)),
         }
