@@ -629,6 +629,42 @@ fn i3_a_loop_that_has_gone_well_is_not_trusted_with_its_next_io() {
 }
 
 #[test]
+fn i3_a_loop_whose_channel_goes_while_it_empties_its_buffer_ends() {
+    SPDK.run(async |spdk| {
+        let disk = MallocBdev::builder("loop-goes").blocks(64);
+        disk.create(&spdk).await.unwrap();
+        for writes in [true, false] {
+            let desc = BdevDesc::open(&spdk, "loop-goes").read_write().unwrap();
+            let ch = desc.channel().unwrap();
+            let closes = Rc::new(std::cell::RefCell::new(None));
+            let (close, mut desc, mut left) = (Rc::clone(&closes), Some(desc), 5);
+            let step = move |result: Result<(), IoError>, buf: &mut Vec<u8>| {
+                result.unwrap();
+                left -= 1;
+                if left == 0 {
+                    let closing = desc.take().unwrap().close();
+                    closing.revoke().unwrap();
+                    close.replace(Some(closing));
+                    // It stays where it is, with room for as much as before.
+                    buf.clear();
+                }
+                Some(Lba(left))
+            };
+            let buf = vec![7; BLOCK];
+            let (result, buf) = match writes {
+                true => ch.write_loop(Lba(0), buf, step).await,
+                false => ch.read_loop(Lba(0), buf, step).await,
+            };
+            assert!(matches!(result, Err(IoError::Removed { .. })), "{result:?}");
+            assert!(buf.is_empty());
+            let closing = closes.take().unwrap();
+            closing.await;
+        }
+        MallocBdev::delete(&spdk, "loop-goes").await.unwrap();
+    });
+}
+
+#[test]
 fn i2_a_loop_whose_future_is_dropped_ends_and_lets_go_of_everything() {
     SPDK.run(async |spdk| {
         with_disk(&spdk, "loop-drop", async |_desc, ch| {

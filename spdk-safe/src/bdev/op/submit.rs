@@ -125,9 +125,10 @@ pub(super) unsafe fn submit_again<const READ: bool>(
     };
     let (base, blocks) = (base.cast::<c_void>(), op.blocks.get().0);
     // The same memory as before, so it has the right alignment and length. While the channel is to be put, the size of
-    // a block is 0 here, and no memory has that length; so it is for a bdev that only reads.
-    let is_same =
-        base == op.only.get() && blocks.wrapping_mul(u64::from(channel.plain_size())) == len as u64;
+    // a block is 0 here, which only memory without length has; so it is for a bdev that only reads.
+    let is_same = base == op.only.get()
+        && len != 0
+        && blocks.wrapping_mul(u64::from(channel.plain_size())) == len as u64;
     if op.detached.get() || !is_same {
         return Again::Other;
     }
