@@ -1,4 +1,5 @@
-//! What happens to a request when all is well; `settle.rs` has what happens when it is not.
+//! What happens to a request when all is well; `settle.rs` has what happens when it is not, and `straight.rs` the reads
+//! and writes of an array that is whole, which are nearly all.
 //!
 //! ```text
 //!   READ ──► choose a leg ──► forward ──► completion            (fails: `settle::read_elsewhere`)

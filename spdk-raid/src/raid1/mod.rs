@@ -5,7 +5,7 @@
 //! | `handle` | what a program does with arrays: create, look, add, remove, scrub, delete |
 //! | `layout`, `state`, `verdict` | pure: what bases make together; the states of legs; whose fault an error is |
 //! | `snapshot`, `lane` | what all threads know of an array, and what each of them makes of it |
-//! | `data_path`, `settle` | what happens to a request: when all is well, and when not |
+//! | `straight`, `data_path`, `settle` | what happens to a request: when the array is whole, when not, and when something goes wrong |
 //! | `control` | who decides: one task for each array; its legs, the ranges in which they may differ, its jobs |
 //! | `lock`, `copy`, `jobs` | range locks; rebuilds, repairs, resyncs and scrubs under them |
 //! | `rescue` | requests that waited for a lock, when they hold all memory that there is |
@@ -17,7 +17,6 @@
 
 pub mod layout;
 pub mod state;
-mod straight;
 
 #[cfg(feature = "spdk")]
 mod array;
@@ -63,6 +62,8 @@ mod rpc;
 mod settle;
 #[cfg(feature = "spdk")]
 mod snapshot;
+#[cfg(feature = "spdk")]
+mod straight;
 #[cfg(feature = "spdk")]
 mod verdict;
 #[cfg(feature = "spdk")]

@@ -77,7 +77,7 @@ fn row(row: &Row) -> Value {
 }
 
 /// None of an empty sample: JSON has no NaN.
-fn spread(sample: &[f64]) -> Option<Value> {
+pub(crate) fn spread(sample: &[f64]) -> Option<Value> {
     if sample.is_empty() {
         return None;
     }

@@ -9,7 +9,8 @@ use spdk_raid::raid1::Raid1;
 use spdk_safe::bdev::NullBdev;
 use tempfile::TempDir;
 
-use super::{IOS, OnApp, Scenarios, bracketed, mirrors, rpc};
+use super::report::{Found, Report};
+use super::{IOS, OnApp, Scenarios, mirrors, rpc};
 
 /// So many mirrors over null bdevs.
 pub(super) struct Arrays {
@@ -88,21 +89,25 @@ pub(super) async fn run(
     spdk: OnApp<'_>,
     dir: &TempDir,
     options: &Scenarios,
+    report: &mut Report,
 ) -> Result<(), RigError> {
     let count = options.arrays;
-    println!(
+    let title = format!(
         "{count} arrays on null legs at once, one I/O in flight on each, beside one array with {count}: million I/Os per \
-         second of a core's time\n\n| | one | {count} | ratio |\n| --- | ---: | ---: | --- |"
+         second of a core's time"
     );
+    report.table("arrays", title, &["one", &count.to_string(), "ratio"]);
     make_legs(spdk, count).await?;
     for contender in mirrors() {
         let arrays = Arrays::create(spdk, dir, contender, count).await?;
         for (io, reads) in IOS {
+            let row = format!("{} {io}", contender.name());
             // Memory that nobody has touched yet is slow.
             let warm = options.load(reads, count, 0);
             drive(spdk, &arrays.names()[0], &warm, Driver::Rust, &[]).await?;
             let (mut ones, mut alls, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
             for round in 0..options.rounds {
+                report.measures(&row, round, options.rounds);
                 let load = options.load(reads, count, round);
                 let one = drive(spdk, &arrays.names()[0], &load, Driver::Rust, &[])
                     .await?
@@ -119,13 +124,8 @@ pub(super) async fn run(
                 alls.push(all / 1e6);
                 ratios.push(all / one);
             }
-            println!(
-                "| {} {io} | {} | {} | {} |",
-                contender.name(),
-                bracketed(&ones, 2),
-                bracketed(&alls, 2),
-                bracketed(&ratios, 3)
-            );
+            let rates: [Found<'_>; 2] = [("one_miops", 2, &[&ones]), ("many_miops", 2, &[&alls])];
+            report.row(&row, &[rates[0], rates[1], ("ratio", 3, &[&ratios])]);
         }
         arrays.delete(dir).await?;
     }

@@ -6,24 +6,27 @@ use spdk_benches::stack::{Base, Legs};
 use spdk_safe::units::Mib;
 use tempfile::TempDir;
 
-use super::{IOS, OnApp, Scenarios, bracketed, mirrors};
+use super::report::{Found, Report};
+use super::{IOS, OnApp, Scenarios, mirrors};
 
 /// A thread of the load on each core, 64 I/Os in flight on each.
 pub(super) async fn run(
     spdk: OnApp<'_>,
     dir: &TempDir,
     options: &Scenarios,
+    report: &mut Report,
 ) -> Result<(), RigError> {
-    println!(
-        "Two cores beside one: I/Os per second of both by those of one, qd 64 on each (the goal is 1.9)\n\n\
-         | | by the cores' time | by the wall's clock |\n| --- | --- | --- |"
-    );
+    let title = "Two cores beside one: I/Os per second of both by those of one, qd 64 on each (the goal is 1.9)";
+    let heads = ["by the cores' time", "by the wall's clock"];
+    report.table("cores", title.into(), &heads);
     for base in Base::ALL {
         let legs = Legs::new(spdk, dir, base, Mib(32)).await?;
         for contender in mirrors() {
             for (io, reads) in IOS {
+                let row = format!("{} {} {io}", base.name(), contender.name());
                 let (mut by_cores, mut by_wall) = (Vec::new(), Vec::new());
                 for round in 0..options.rounds {
+                    report.measures(&row, round, options.rounds);
                     let stack = legs.build(contender).await?;
                     let load = options.load(reads, 64, round);
                     let turn = async |cores: &[u32]| {
@@ -37,13 +40,8 @@ pub(super) async fn run(
                     by_cores.push(two.rate / one.rate);
                     by_wall.push(wall(&two) / wall(&one));
                 }
-                println!(
-                    "| {} {} {io} | {} | {} |",
-                    base.name(),
-                    contender.name(),
-                    bracketed(&by_cores, 2),
-                    bracketed(&by_wall, 2)
-                );
+                let by_cores: Found<'_> = ("by_cores_time", 2, &[&by_cores]);
+                report.row(&row, &[by_cores, ("by_wall", 2, &[&by_wall])]);
             }
         }
         legs.delete().await?;

@@ -6,24 +6,27 @@ use spdk_benches::stack::{Base, Legs};
 use spdk_safe::units::Mib;
 use tempfile::TempDir;
 
-use super::{IOS, OnApp, Scenarios, bracketed, mirrors, remove_leg, rpc};
+use super::report::{Found, Report};
+use super::{IOS, OnApp, Scenarios, mirrors, remove_leg, rpc};
 
 pub(super) async fn run(
     spdk: OnApp<'_>,
     dir: &TempDir,
     options: &Scenarios,
+    report: &mut Report,
 ) -> Result<(), RigError> {
-    println!(
-        "A mirror that has lost a leg beside itself when it had both, qd 64 (a write goes to one leg then)\n\n\
-         | | rate by that with both | p99 with both, us | p99, us |\n| --- | --- | ---: | ---: |"
-    );
+    let title = "A mirror that has lost a leg beside itself when it had both, qd 64 (a write goes to one leg then)";
+    let heads = ["rate by that with both", "p99 with both, us", "p99, us"];
+    report.table("degraded", title.into(), &heads);
     for base in Base::ALL {
         let legs = Legs::new(spdk, dir, base, Mib(32)).await?;
         for contender in mirrors() {
             for (io, reads) in IOS {
+                let row = format!("{} {} {io}", base.name(), contender.name());
                 let mut ratios = Vec::new();
                 let mut p99 = [Vec::new(), Vec::new()];
                 for round in 0..options.rounds {
+                    report.measures(&row, round, options.rounds);
                     let stack = legs.build(contender).await?;
                     let load = options.load(reads, 64, round);
                     let timed = Load {
@@ -46,14 +49,12 @@ pub(super) async fn run(
                     legs.tear_down(stack).await?;
                     ratios.push(rates[1] / rates[0]);
                 }
-                println!(
-                    "| {} {} {io} | {} | {} | {} |",
-                    base.name(),
-                    contender.name(),
-                    bracketed(&ratios, 2),
-                    bracketed(&p99[0], 1),
-                    bracketed(&p99[1], 1)
-                );
+                let found: [Found<'_>; 3] = [
+                    ("ratio", 2, &[&ratios]),
+                    ("p99_with_both_us", 1, &[&p99[0]]),
+                    ("p99_us", 1, &[&p99[1]]),
+                ];
+                report.row(&row, &found);
             }
         }
         legs.delete().await?;

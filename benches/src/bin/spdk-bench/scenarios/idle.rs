@@ -6,9 +6,10 @@ use std::rc::Rc;
 use spdk_benches::client::RigError;
 use spdk_safe::thread::{Poller, PollerStatus};
 
-use super::{Scenarios, bracketed, pause};
+use super::report::{Found, Report};
+use super::{Scenarios, pause};
 
-pub(super) async fn run(options: &Scenarios) -> Result<(), RigError> {
+pub(super) async fn run(options: &Scenarios, report: &mut Report) -> Result<(), RigError> {
     let (mut without, mut with, mut more) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds {
         let idle = pass(options).await?;
@@ -19,13 +20,15 @@ pub(super) async fn run(options: &Scenarios) -> Result<(), RigError> {
         with.push(busy);
         more.push(busy - idle);
     }
-    println!(
-        "A pass of the app thread's loop, nanoseconds by the wall's clock: what counts passes is a poller, too\n\n\
-         | without an executor | with one attached | difference |\n| --- | --- | --- |\n| {} | {} | {} |",
-        bracketed(&without, 1),
-        bracketed(&with, 1),
-        bracketed(&more, 1)
-    );
+    let title = "A pass of the app thread's loop, nanoseconds by the wall's clock: what counts passes is a poller, too";
+    let heads = ["without an executor", "with one attached", "difference"];
+    report.table("idle", title.into(), &heads);
+    let found: [Found<'_>; 3] = [
+        ("without_ns", 1, &[&without]),
+        ("attached_ns", 1, &[&with]),
+        ("difference_ns", 1, &[&more]),
+    ];
+    report.row("a pass", &found);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use spdk_safe::thread::Thread;
 use tempfile::TempDir;
 
 use super::arrays::{Arrays, delete_legs, make_legs};
+use super::report::{Found, Report};
 use super::{OnApp, Scenarios, mirrors};
 
 /// Threads that have a channel of each array.
@@ -16,13 +17,18 @@ pub(super) async fn run(
     spdk: OnApp<'_>,
     dir: &TempDir,
     options: &Scenarios,
+    report: &mut Report,
 ) -> Result<(), RigError> {
     let count = options.arrays;
-    println!(
-        "Memory in bytes, of {count} arrays on null legs, from malloc (DPDK's is not in it; a bdev_io and its context are)\n\n\
-         | | an idle array | a thread's channel of an array, with SPDK's own of it and its legs | a request's context |\n\
-         | --- | ---: | ---: | ---: |"
+    let title = format!(
+        "Memory in bytes, of {count} arrays on null legs, from malloc (DPDK's is not in it; a bdev_io and its context are)"
     );
+    let heads = [
+        "an idle array",
+        "a thread's channel of an array, with SPDK's own of it and its legs",
+        "a request's context",
+    ];
+    report.table("memory", title, &heads);
     make_legs(spdk, count).await?;
     for contender in mirrors() {
         // What is taken once, and kept, is not of an array.
@@ -58,12 +64,14 @@ pub(super) async fn run(
             });
             grown += task.await?.await??;
         }
-        println!(
-            "| {} | {} | {} | {context} |",
-            contender.name(),
-            with_arrays.saturating_sub(before) / u64::from(count),
-            grown / u64::from(count * THREADS),
-        );
+        let array = with_arrays.saturating_sub(before) as f64 / f64::from(count);
+        let channel = grown as f64 / f64::from(count * THREADS);
+        let found: [Found<'_>; 3] = [
+            ("array_bytes", 0, &[&[array]]),
+            ("channel_bytes", 0, &[&[channel]]),
+            ("context_bytes", 0, &[&[f64::from(context)]]),
+        ];
+        report.row(contender.name(), &found);
         for thread in threads {
             thread.exit().await;
         }

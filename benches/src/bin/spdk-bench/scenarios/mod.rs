@@ -6,13 +6,14 @@ mod degraded;
 mod idle;
 mod memory;
 mod rebuild;
+mod report;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use futures::channel::oneshot;
 use serde_json::{Value, json};
-use spdk_benches::client::stats::Spread;
 use spdk_benches::client::{Order, RigError};
 use spdk_benches::load::{End, Load};
 use spdk_benches::stack::{Contender, LEGS, Rpc, Stack, app};
@@ -20,6 +21,7 @@ use spdk_safe::app::Spdk;
 use spdk_safe::thread::{Poller, PollerStatus};
 use tempfile::TempDir;
 
+use self::report::Report;
 use crate::Error;
 use crate::host::Host;
 
@@ -40,6 +42,9 @@ pub(crate) struct Scenarios {
     /// How many arrays, where there are many.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     arrays: u32,
+    /// Writes all of it to this file, as JSON: every round.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,7 +92,8 @@ const IOS: [(&str, u8); 2] = [("randread", 100), ("randwrite", 0)];
 
 pub(crate) fn run(options: &Scenarios) -> Result<(), Error> {
     use clap::ValueEnum as _;
-    println!("{}", Host::this());
+    let host = Host::this();
+    println!("{host}");
     let all = match &options.which[..] {
         [] => Which::value_variants().to_vec(),
         some => some.to_vec(),
@@ -101,27 +107,27 @@ pub(crate) fn run(options: &Scenarios) -> Result<(), Error> {
         false => &options.cores[..1],
     };
     let (app, dir) = app("spdk-bench", uses)?;
-    app.run(async |spdk| {
+    let report = app.run(async |spdk| {
+        let mut all_of_it = Report::new();
         for which in all {
-            println!();
+            let report = &mut all_of_it;
             match which {
-                Which::Cores => cores::run(&spdk, &dir, options).await?,
-                Which::Arrays => arrays::run(&spdk, &dir, options).await?,
-                Which::Memory => memory::run(&spdk, &dir, options).await?,
-                Which::Degraded => degraded::run(&spdk, &dir, options).await?,
-                Which::Rebuild => rebuild::run(&spdk, &dir, options).await?,
-                Which::Idle => idle::run(options).await?,
+                Which::Cores => cores::run(&spdk, &dir, options, report).await?,
+                Which::Arrays => arrays::run(&spdk, &dir, options, report).await?,
+                Which::Memory => memory::run(&spdk, &dir, options, report).await?,
+                Which::Degraded => degraded::run(&spdk, &dir, options, report).await?,
+                Which::Rebuild => rebuild::run(&spdk, &dir, options, report).await?,
+                Which::Idle => idle::run(options, report).await?,
             }
         }
-        Ok::<(), RigError>(())
+        Ok::<Report, RigError>(all_of_it)
     })??;
+    if let Some(path) = &options.json {
+        let json = report.json(&host, options.rounds, options.millis);
+        std::fs::write(path, format!("{json:#}\n"))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     Ok(())
-}
-
-/// `1.93 [1.90–1.95]`.
-fn bracketed(sample: &[f64], digits: usize) -> String {
-    let Spread { low, median, high } = Spread::of(sample.to_vec());
-    format!("{median:.digits$} [{low:.digits$}–{high:.digits$}]")
 }
 
 /// Lets that much time pass.

@@ -11,7 +11,8 @@ use spdk_safe::bdev::BdevDesc;
 use spdk_safe::units::{Blocks, Lba, Mib};
 use tempfile::TempDir;
 
-use super::{IOS, OnApp, Scenarios, bracketed, fill_leg, mirrors, remove_leg, rpc};
+use super::report::{Found, Report};
+use super::{IOS, OnApp, Scenarios, fill_leg, mirrors, remove_leg, rpc};
 
 /// Large enough that filling it takes a while.
 const LEG: Mib = Mib(128);
@@ -22,25 +23,25 @@ pub(super) async fn run(
     spdk: OnApp<'_>,
     dir: &TempDir,
     options: &Scenarios,
+    report: &mut Report,
 ) -> Result<(), RigError> {
     let legs = Legs::new(spdk, dir, Base::Malloc, LEG).await?;
-    println!(
-        "How fast a leg of {} MiB in memory is filled, with nothing else to do, MiB/s by the wall's clock\n\n\
-         | | MiB/s |\n| --- | --- |",
+    let title = format!(
+        "How fast a leg of {} MiB in memory is filled, with nothing else to do, MiB/s by the wall's clock",
         LEG.0
     );
+    report.table("rebuild", title, &["MiB/s"]);
     let rate = |time: Duration| LEG.0 as f64 / time.as_secs_f64();
     let mut copies = Vec::new();
     for _ in 0..options.rounds {
         copies.push(rate(copy(spdk).await?));
     }
-    println!(
-        "| a plain loop: read 1 MiB, write 1 MiB | {} |",
-        bracketed(&copies, 0)
-    );
+    let plain = "a plain loop: read 1 MiB, write 1 MiB";
+    report.row(plain, &[("mib_s", 0, &[&copies])]);
     for contender in mirrors() {
         let mut rates = Vec::new();
-        for _ in 0..options.rounds {
+        for round in 0..options.rounds {
+            report.measures(contender.name(), round, options.rounds);
             let stack = legs.build(contender).await?;
             remove_leg(&stack, &rpc(dir)).await?;
             let began = Instant::now();
@@ -48,19 +49,26 @@ pub(super) async fn run(
             rates.push(rate(began.elapsed()));
             legs.tear_down(stack).await?;
         }
-        println!("| {} | {} |", contender.name(), bracketed(&rates, 0));
+        report.row(contender.name(), &[("mib_s", 0, &[&rates])]);
     }
 
-    println!(
-        "\nUser I/O on a mirror in memory, qd 4, while a leg of {} MiB is filled over and over, and while it is not\n\n\
-         | | rate by that without | p50, p99, p99.9 without, us | p50, p99, p99.9, us |\n| --- | --- | --- | --- |",
+    let title = format!(
+        "User I/O on a mirror in memory, qd 4, while a leg of {} MiB is filled over and over, and while it is not",
         LEG.0
     );
+    let heads = [
+        "rate by that without",
+        "p50, p99, p99.9 without, us",
+        "p50, p99, p99.9, us",
+    ];
+    report.table("users", title, &heads);
     for contender in mirrors() {
         for (io, reads) in IOS {
+            let row = format!("{} {io}", contender.name());
             let mut ratios = Vec::new();
             let mut latencies = [(); 2].map(|()| [(); 3].map(|()| Vec::new()));
             for round in 0..options.rounds {
+                report.measures(&row, round, options.rounds);
                 let stack = legs.build(contender).await?;
                 let load = Load {
                     latency: true,
@@ -93,14 +101,15 @@ pub(super) async fn run(
                     }
                 }
             }
-            let texts = latencies.map(|at| at.map(|sample| bracketed(&sample, 1)).join(", "));
-            println!(
-                "| {} {io} | {} | {} | {} |",
-                contender.name(),
-                bracketed(&ratios, 2),
-                texts[0],
-                texts[1]
-            );
+            let [without, with] = latencies
+                .each_ref()
+                .map(|at| at.each_ref().map(Vec::as_slice));
+            let found: [Found<'_>; 3] = [
+                ("ratio", 2, &[&ratios]),
+                ("latency_without_us", 1, &without),
+                ("latency_us", 1, &with),
+            ];
+            report.row(&row, &found);
         }
     }
     legs.delete().await
