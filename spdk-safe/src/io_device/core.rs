@@ -214,7 +214,15 @@ impl<D: IoDevice> Core<D> {
 
     /// Unlists a channel that is being destroyed, and sends its visitors on. On its thread.
     pub(super) fn unlink(self: &Arc<Self>, id: u64) {
-        let link = self.state().links.remove(&id);
+        let link = {
+            let mut state = self.state();
+            let link = state.links.remove(&id);
+            if state.links.is_empty() {
+                // An empty one would keep its memory: a KiB for each device that somebody has looked at.
+                state.links = BTreeMap::new();
+            }
+            link
+        };
         for visitor in link.into_iter().flat_map(|link| link.visitors) {
             self.forward(visitor);
         }

@@ -26,7 +26,7 @@ use crate::units::Blocks;
 pub(super) const CHILDREN: usize = 8;
 
 /// Bytes for what waits for the children of a request: the request itself, and the state or closure.
-pub(super) const ROOM: usize = 160;
+pub(super) const ROOM: usize = 144;
 
 /// Room for what waits.
 #[repr(align(16))]
@@ -89,6 +89,7 @@ const _: () = {
     assert!(offset_of!(RequestContext, children) + ONLY * size_of::<Sent>() == 2 * 64);
     assert!(offset_of!(RequestContext, tags) / 64 == 2);
     assert!(offset_of!(RequestContext, room) + 6 * size_of::<usize>() == 3 * 64);
+    assert!(size_of::<RequestContext>() == 5 * 64);
 };
 
 /// How many keep a request.
