@@ -109,6 +109,8 @@ fn nightly(which: &str, package: &str, args: &[&str]) -> Command {
             "TSAN_OPTIONS",
             format!("suppressions={}", top.join("spdk-exec/tsan.supp").display()),
         )
+        // Nor does ThreadSanitizer see the lock of its backtraces, when two tests panic at the same time.
+        .env("RUST_BACKTRACE", "0")
         .env("CARGO_TARGET_DIR", top.join("target").join(which));
     forget_toolchain(&mut command);
     command
