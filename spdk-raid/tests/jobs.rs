@@ -746,6 +746,37 @@ fn a_rebuild_rests_while_users_have_io_and_ends_all_the_same() {
 }
 
 #[test]
+fn a_scrub_rests_while_users_have_io_and_ends_all_the_same() {
+    async fn reads_beside_a_scrub(spdk: &Spdk, name: &str, share: u32) -> u64 {
+        let mut options = options();
+        options.share = share;
+        let (md, disks) = array(spdk, name, 2, options).await;
+        let desc = BdevDesc::open(spdk, name).read_only().unwrap();
+        let ch = desc.channel().unwrap();
+        md.scrub(false).await.unwrap();
+        let mut reads = 0;
+        while !md.info().processes.is_empty() {
+            // Many at once: one at a time may miss a window, which is short.
+            let some = (0..16).map(|at| ch.read_blocks(Lba((reads + at) % BLOCKS), Blocks(1)));
+            for read in futures_util::future::join_all(some).await {
+                read.unwrap();
+            }
+            reads += 16;
+        }
+        drop(ch);
+        desc.close().await;
+        equal_in_the_end(spdk, md, disks).await;
+        reads
+    }
+    SPDK.run(async |spdk| {
+        let greedy = reads_beside_a_scrub(&spdk, "greedy", 100).await;
+        let modest = reads_beside_a_scrub(&spdk, "modest", 5).await;
+        println!("{greedy} reads beside a scrub that does not rest, {modest} beside one that does");
+        assert!(modest > 2 * greedy, "{modest} {greedy}");
+    });
+}
+
+#[test]
 fn i5_a_share_is_one_to_a_hundred_percent() {
     SPDK.run(async |spdk| {
         let (md, disks) = array(&spdk, "share", 2, options()).await;

@@ -72,8 +72,8 @@ impl Resets {
     }
 }
 
-/// Whether users have I/O. It is noted of what is not on the straight path alone: while a leg is filled, or a range is
-/// locked or dirty, that is all.
+/// Whether users have had I/O. It is noted of what is not on the straight path alone: while a leg is filled, or a range is
+/// locked or dirty, that is all, so that it is seen during each window of each job.
 #[derive(Default)]
 pub(super) struct Users(AtomicBool);
 
@@ -87,9 +87,15 @@ impl Users {
         }
     }
 
-    /// Whether there was some since this was asked last.
+    /// Whether there was some since a job began with its window. Of several jobs each counts from the last beginning of
+    /// any of them: users that have much are seen by all.
     pub(super) fn had_io(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A job begins with a window.
+    pub(super) fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

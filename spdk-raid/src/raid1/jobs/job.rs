@@ -110,7 +110,8 @@ impl Job {
     /// Waits as long as it may not go on. False if it is to end.
     pub(super) async fn goes_on(&self, array: &Array, copier: &mut Copier) -> bool {
         let percent = array.status().options.share;
-        self.pace().share.end(now(), percent);
+        let had_io = array.users.had_io();
+        self.pace().share.end(now(), percent, had_io);
         loop {
             let is_target = |leg| {
                 let snapshot = array.published.get();
@@ -133,11 +134,12 @@ impl Job {
                     pace.speed.note(now(), self.done.load(Ordering::Relaxed));
                     // What is changed meanwhile is to be seen.
                     let paid = pace.bucket.wait(now(), rate.map(|bytes| bytes.0));
-                    let rests = pace.share.wait(now(), array.users.had_io());
+                    let rests = pace.share.wait(now());
                     paid.max(rests).map(|wait| wait.min(WAIT))
                 }
             };
             let Some(wait) = wait else {
+                array.users.forget();
                 self.pace().share.begin(now());
                 return true;
             };

@@ -34,8 +34,7 @@ impl Bucket {
     }
 }
 
-/// What a job leaves to users: after each of its windows it rests, if they had I/O meanwhile, and as long as they still
-/// have.
+/// What a job leaves to users: after each of its windows it rests, if they had I/O meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     /// When the window began that it is at.
@@ -50,9 +49,9 @@ impl Share {
         (self.began, self.until) = (Some(now), None);
     }
 
-    /// It has ended at `now`, if there was one, and may take `percent` of the time.
-    pub(super) fn end(&mut self, now: Duration, percent: u32) {
-        if let Some(began) = self.began.take() {
+    /// It has ended at `now`, if there was one. If users `had_io` meanwhile, it may take `percent` of the time.
+    pub(super) fn end(&mut self, now: Duration, percent: u32, had_io: bool) {
+        if let Some(began) = self.began.take().filter(|_| had_io) {
             let percent = percent.clamp(1, 100);
             let took = now.saturating_sub(began);
             let rest = took.saturating_mul(100 - percent) / percent;
@@ -60,10 +59,10 @@ impl Share {
         }
     }
 
-    /// How long it rests at `now`; `None` if it need not. `has_users`: they had I/O since the last look.
-    pub(super) fn wait(&self, now: Duration, has_users: bool) -> Option<Duration> {
+    /// How long it rests at `now`; `None` if it need not.
+    pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
         let rest = self.until?.saturating_sub(now);
-        (has_users && !rest.is_zero()).then_some(rest)
+        (!rest.is_zero()).then_some(rest)
     }
 }
 
@@ -138,13 +137,13 @@ mod tests {
     fn users_that_have_io_get_what_a_job_leaves() {
         for (percent, times) in [(25, 4), (1, 100), (100, 1), (50, 2)] {
             let mut share = Share::default();
-            assert_eq!(share.wait(ms(1), true), None);
+            assert_eq!(share.wait(ms(1)), None);
             let (mut now, mut worked) = (0, 0);
             for took in [1, 20, 300, 7] {
                 share.begin(ms(now));
                 (now, worked) = (now + took, worked + took);
-                share.end(ms(now), percent);
-                while let Some(rest) = share.wait(ms(now), true) {
+                share.end(ms(now), percent, true);
+                while let Some(rest) = share.wait(ms(now)) {
                     now += u64::try_from(rest.as_millis()).unwrap().min(20);
                 }
             }
@@ -156,12 +155,14 @@ mod tests {
     fn nobody_is_waited_for_who_has_no_io() {
         let mut share = Share::default();
         share.begin(ms(0));
-        share.end(ms(100), 25);
-        assert_eq!(share.wait(ms(100), false), None);
+        share.end(ms(100), 25, false);
+        assert_eq!(share.wait(ms(100)), None);
         share.begin(ms(100));
-        share.end(ms(200), 25);
-        assert_eq!(share.wait(ms(200), true), Some(ms(300)));
-        assert_eq!(share.wait(ms(220), false), None);
+        share.end(ms(200), 25, true);
+        assert_eq!(share.wait(ms(200)), Some(ms(300)));
+        // What it does not do is no window.
+        share.end(ms(250), 25, true);
+        assert_eq!(share.wait(ms(250)), Some(ms(250)));
     }
 
     #[test]
