@@ -75,9 +75,9 @@ impl BlockDevice for Device {
 
     #[inline(always)] // on the path of each read
     fn read(&self, channel: &Rc<Channel>, read: Arrived<'_, ReadRequest>) {
-        match channel.lane.now() {
-            Some(view) if view.readers.is_some() => read.route(straight::Read::new(view)),
-            _ => submit(&channel.lane, Request::Read(read.into_inner())),
+        match channel.lane.readers() {
+            Some(readers) => read.route(straight::Read::new(readers)),
+            None => submit(&channel.lane, Request::Read(read.into_inner())),
         }
     }
 

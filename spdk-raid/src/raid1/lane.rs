@@ -46,8 +46,10 @@ impl IoDevice for Lanes {
 
     fn create_channel(&self) -> Result<Lane, Box<dyn Error + Send + Sync>> {
         let view = View::new(Arc::clone(&self.0), self.0.published.get(), None)?;
+        let view = Rc::new(view);
         Ok(Lane {
-            now: Cell::new(Some(Rc::new(view))),
+            readers: Cell::new(Readers::of(&view)),
+            now: Cell::new(Some(view)),
             parked: RefCell::default(),
             me: OnceCell::new(),
         })
@@ -108,6 +110,8 @@ impl Drop for LanesHere {
 pub(super) struct Lane {
     /// Always there, but for the moment in which it is cloned: a `RefCell` costs each request ten instructions.
     now: Cell<Option<Rc<View>>>,
+    /// Those of `now`, if it has some.
+    readers: Cell<Option<Rc<Readers>>>,
     /// Requests that would change a locked range.
     parked: RefCell<VecDeque<Request>>,
     me: OnceCell<Weak<Self>>,
@@ -121,11 +125,20 @@ impl Lane {
     /// The view, which is always there: for who has another way if not, so that the compiler finds no panic on its own.
     #[inline(always)] // on the path of each request
     pub(super) fn now(&self) -> Option<Rc<View>> {
-        let now = self.now.take();
-        let view = now.clone();
-        // There is none to drop.
-        std::mem::forget(self.now.replace(now));
-        view
+        clone_of(&self.now)
+    }
+
+    /// Who reads, if that is simple.
+    #[inline(always)] // on the path of each read
+    pub(super) fn readers(&self) -> Option<Rc<Readers>> {
+        clone_of(&self.readers)
+    }
+
+    /// From now on requests begin with this view.
+    fn show(&self, view: Rc<View>) {
+        let readers = self.readers.replace(Readers::of(&view));
+        let last = self.now.replace(Some(view));
+        drop((readers, last));
     }
 
     /// Looks at what is published now, and submits what it had parked, until that waits for memory. The rest is for the
@@ -169,8 +182,7 @@ impl Lane {
             };
             let next = Rc::new(next);
             old.replaced_by(&next);
-            let last = self.now.replace(Some(next));
-            drop(last);
+            self.show(next);
         }
         // Perhaps the last one: it lets go of channels.
         drop(old);
@@ -202,15 +214,13 @@ impl Lane {
             legs: Vec::new(),
             is_plain: false,
             pair: None,
-            readers: None,
             turn: Cell::new(0),
             resets: old.resets,
             next: RefCell::new(None),
             before: RefCell::default(),
         });
         old.replaced_by(&next);
-        let last = self.now.replace(Some(next));
-        drop(last);
+        self.show(next);
         drop(old);
         self.abort_parked();
     }
@@ -233,8 +243,6 @@ pub(super) struct View {
     pub(super) is_plain: bool,
     /// The two legs, if it is plain and has two.
     pub(super) pair: Option<[Straight; 2]>,
-    /// If it is plain: two legs, of which the one reads that has less to do; or the only reader, twice.
-    pub(super) readers: Option<[Straight; 2]>,
     /// The leg whose turn is next.
     turn: Cell<usize>,
     /// How many RESETs had begun when it was made; `None` if one was under way.
@@ -242,6 +250,14 @@ pub(super) struct View {
     /// Once it was replaced: by whom, and the locks that came then.
     next: RefCell<Option<Rc<View>>>,
     before: RefCell<Vec<Arc<oneshot::Sender<Infallible>>>>,
+}
+
+/// Of a view that is plain: two legs, of which the one reads that has less to do; or the only reader, twice.
+///
+/// Each read keeps it, and the view by it.
+pub(super) struct Readers {
+    pub(super) view: Rc<View>,
+    pub(super) legs: [Straight; 2],
 }
 
 /// A leg, as it is in a view.
@@ -274,6 +290,34 @@ impl Entry {
             here: Rc::clone(self.here.as_ref()?),
             offset: self.offset,
         })
+    }
+}
+
+/// Two legs that a thread has channels to.
+fn straight(one: &Entry, two: &Entry) -> Option<[Straight; 2]> {
+    Some([one.straight()?, two.straight()?])
+}
+
+/// What is in the cell.
+#[inline(always)] // on the path of each request
+fn clone_of<T>(cell: &Cell<Option<Rc<T>>>) -> Option<Rc<T>> {
+    let it = cell.take();
+    let clone = it.clone();
+    // There is none to drop.
+    std::mem::forget(cell.replace(it));
+    clone
+}
+
+impl Readers {
+    fn of(view: &Rc<View>) -> Option<Rc<Self>> {
+        let legs = match (view.is_plain, view.snapshot.policy, &*view.legs) {
+            (true, _, [only]) => straight(only, only)?,
+            (true, ReadPolicy::LeastLoaded, [first, second]) => straight(first, second)?,
+            (true, ReadPolicy::Primary, [first, _]) => straight(first, first)?,
+            _ => return None,
+        };
+        let view = Rc::clone(view);
+        Some(Rc::new(Self { view, legs }))
     }
 }
 
@@ -313,21 +357,13 @@ impl View {
         let is_whole = |leg: &Entry| leg.front == ALL && !leg.leaves && leg.here.is_some();
         let is_plain =
             legs.iter().all(is_whole) && snapshot.locks.is_empty() && snapshot.dirty.is_empty();
-        let two = |one: &Entry, two: &Entry| Some([one.straight()?, two.straight()?]);
-        let (pair, readers) = match (is_plain, snapshot.policy, &*legs) {
-            (false, ..) => (None, None),
-            (true, _, [only]) => (None, two(only, only)),
-            (true, ReadPolicy::LeastLoaded, [first, second]) => {
-                (two(first, second), two(first, second))
-            }
-            (true, ReadPolicy::Primary, [first, second]) => (two(first, second), two(first, first)),
-            (true, ReadPolicy::RoundRobin, [first, second]) => (two(first, second), None),
-            (true, ..) => (None, None),
+        let pair = match (is_plain, &*legs) {
+            (true, [first, second]) => straight(first, second),
+            _ => None,
         };
         Ok(Self {
             is_plain,
             pair,
-            readers,
             array,
             snapshot,
             legs,

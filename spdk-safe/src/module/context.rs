@@ -34,32 +34,34 @@ pub(super) struct Room(#[expect(dead_code, reason = "bytes")] [u8; ROOM]);
 
 /// See the module's page.
 ///
-/// In the order of use, by lines of the cache: one I/O for the whole of a request touches the first and the third, where
+/// A line of the cache: what is written of each request, in words of one kind each, which the compiler writes as such
+/// (pairs of like ones it puts together in a register for vectors, which costs ten instructions). Then in the order of use:
+/// one I/O for the whole of a request touches the first and the third, where
 /// the last of `children` is, and what waits, if that is no more than three words; several touch the second too. With many
 /// requests in flight each line comes from the second-level cache.
 #[repr(C, align(64))]
 pub(super) struct RequestContext {
     pub(super) io: NonNull<spdk_sys::spdk_bdev_io>,
-    /// That of the request's channel, which SPDK keeps while a request of it is not completed.
-    pub(super) home: NonNull<Home>,
-    pub(super) iovs: *mut libc::iovec,
     /// Bytes of memory; of both, each.
     pub(super) len: u64,
+    /// That of the request's channel, which SPDK keeps while a request of it is not completed.
+    pub(super) home: NonNull<Home>,
     pub(super) iovcnt: u32,
-    pub(super) block_size: u32,
     /// The [`RequestData`](super::RequestData) that there are, and the children of a task.
     pub(super) shares: Shares,
-    /// Children that have not ended, and one while more may come; with [`FAULTED`] and [`FAILED`].
-    pub(super) pending: Cell<u32>,
-    /// A bit for each entry of `children` that is in use.
-    pub(super) in_use: Cell<u8>,
-    /// A bit for each of them that reads all of the memory.
-    pub(super) whole: Cell<u8>,
-    has_metadata: Cell<bool>,
+    pub(super) iovs: *mut libc::iovec,
     /// The request fills its memory: a READ.
     pub(super) fills: bool,
     /// The memory has contents: always of a WRITE, of a READ once a read below has filled it.
     pub(super) filled: Cell<bool>,
+    /// A bit for each entry of `children` that is in use.
+    pub(super) in_use: Cell<u8>,
+    /// A bit for each of them that reads all of the memory.
+    pub(super) whole: Cell<u8>,
+    /// Children that have not ended, and one while more may come; with [`FAULTED`] and [`FAILED`].
+    pub(super) pending: Cell<u32>,
+    pub(super) block_size: u32,
+    has_metadata: Cell<bool>,
     /// Set when the device has ended the request.
     pub(super) ended: Cell<Option<RequestStatus>>,
     /// Of a compare-and-write, which alone initialises it: what to write, and in how many pieces.
@@ -124,6 +126,8 @@ impl Shares {
         count == 1
     }
 }
+
+const CONTEXT_ALIGN: usize = align_of::<RequestContext>();
 
 /// Where the context is in the driver context at `driver_ctx`.
 #[inline]
@@ -222,11 +226,12 @@ impl Handle {
         driver_ctx: NonNull<u8>,
         fresh: Fresh,
     ) -> Self {
-        let from = driver_ctx.addr().get();
-        let pad = context_addr(from) - from;
-        // SAFETY: `pad` is less than the alignment, for which `context_size` left room.
-        let at = unsafe { driver_ctx.add(pad) }.cast::<RequestContext>();
-        let raw = at.as_ptr();
+        // Within the driver context: `context_size` left room for it.
+        let raw = driver_ctx.as_ptr().wrapping_add(CONTEXT_ALIGN - 1);
+        let raw = raw.wrapping_sub(raw.addr() % CONTEXT_ALIGN);
+        let raw = raw.cast::<RequestContext>();
+        // SAFETY: it lies behind what is not null.
+        let at = unsafe { NonNull::new_unchecked(raw) };
         // Field by field: what is not in use is not written.
         macro_rules! set {
             ($($field:ident: $value:expr),* $(,)?) => {$({
@@ -242,8 +247,8 @@ impl Handle {
             iovs: fresh.iovs,
             len: fresh.len,
             iovcnt: fresh.iovcnt,
-            block_size: fresh.block_size,
             shares: Shares::new(),
+            block_size: fresh.block_size,
             pending: Cell::new(0),
             in_use: Cell::new(0),
             whole: Cell::new(0),
