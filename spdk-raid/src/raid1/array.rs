@@ -20,7 +20,7 @@ use super::lane::{Lane, Lanes};
 use super::layout::Layout;
 use super::options::Options;
 use super::snapshot::Published;
-use super::state::{FaultReason, LegId, Legs};
+use super::state::{FaultReason, LegId, LegState, Legs};
 use crate::split::Extent;
 
 /// How many repairs may wait; a leg that needs more is likely to be beyond them, and its data is on another.
@@ -104,7 +104,7 @@ pub(super) struct Status {
     pub(super) legs: Legs,
     pub(super) blocks: Blocks,
     pub(super) options: Options,
-    /// Rebuilds and scrubs under way.
+    /// Rebuilds, resyncs and scrubs whose tasks have not ended.
     pub(super) jobs: Vec<Arc<Job>>,
     /// Repairs that wait, or are under way.
     pub(super) repairs: Vec<(LegId, Extent)>,
@@ -125,7 +125,18 @@ impl Status {
                     && slot.name.as_ref() == Some(base)
             }),
         };
-        self.jobs.iter().find(is).cloned()
+        self.under_way().find(is).cloned()
+    }
+
+    /// The jobs that have something left to do: one that has filled its leg is among all of them until its task has ended.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Arc<Job>> {
+        let slots = self.legs.slots();
+        let is_filled = move |leg| {
+            let slot = slots.iter().find(|slot| slot.id == leg);
+            slot.is_none_or(|slot| slot.state == LegState::InSync)
+        };
+        let has_more = move |job: &&Arc<Job>| !job.leg.is_some_and(&is_filled);
+        self.jobs.iter().filter(has_more)
     }
 }
 

@@ -195,7 +195,7 @@ impl Array {
                 is_slow: leg.is_some_and(|leg| leg.watch.is_slow(now())),
             }
         });
-        let processes = status.jobs.iter().map(|job| {
+        let processes = status.under_way().map(|job| {
             let Seen {
                 done,
                 rate,

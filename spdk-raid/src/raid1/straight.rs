@@ -20,19 +20,16 @@ use super::lane::{Here, Readers, View};
 use super::settle::{self, Tried};
 
 /// A leg in sync, as the straight path has it at hand.
-#[derive(Clone)]
 pub(super) struct Straight {
     pub(super) here: Rc<Here>,
     pub(super) offset: u64,
 }
 
-impl Straight {
-    /// Where block `lba` of the array is on it.
-    #[inline(always)] // on the path of each I/O
-    fn on(&self, lba: Lba) -> Lba {
-        // The array ends before its smallest leg does.
-        Lba(lba.0 + self.offset)
-    }
+/// Where block `lba` of the array is on a leg with this offset.
+#[inline(always)] // on the path of each I/O
+fn on(Lba(lba): Lba, offset: u64) -> Lba {
+    // The array ends before its smallest leg does.
+    Lba(lba + offset)
 }
 
 /// A read from that one of the `readers` of which less is being read.
@@ -86,14 +83,17 @@ impl Route<ReadRequest> for Read {
 
     #[inline(always)] // on the path of each read
     fn to(&self, read: &ReadRequest) -> (&IoChannel<ReadWrite>, Lba) {
-        let legs = &self.readers.legs;
-        let [one, two] = legs;
-        let is_second = two.here.reading.get() < one.here.reading.get();
+        let [one, two] = &self.readers.legs;
+        let (first, second) = (&*one.here, &*two.here);
+        let is_second = second.reading.get() < first.reading.get();
         self.is_second.set(is_second);
-        let leg = &legs[usize::from(is_second)];
-        let Here { channel, reading } = &*leg.here;
+        // Both are at hand, so that neither has to be loaded when it is known which.
+        let (Here { channel, reading }, offset) = match is_second {
+            true => (second, two.offset),
+            false => (first, one.offset),
+        };
         reading.set(reading.get() + read.blocks().0);
-        (channel, leg.on(read.lba()))
+        (channel, on(read.lba(), offset))
     }
 }
 
@@ -138,11 +138,11 @@ impl Write {
 impl Submit<WriteRequest> for Write {
     #[inline(always)] // on the path of each write
     fn submit(ios: &FanOut<'_, WriteRequest, Self>) {
-        if let Some([one, two]) = &ios.state().0.view.pair {
-            let lba = ios.request().lba();
-            ios.write(&one.here.channel, one.on(lba), 0);
-            ios.write(&two.here.channel, two.on(lba), 1);
-        }
+        let pair = ios.state().0.view.pair.as_ref();
+        let [one, two] = pair.expect("it is made of a view that has one");
+        let lba = ios.request().lba();
+        ios.write(&one.here.channel, on(lba, one.offset), 0);
+        ios.write(&two.here.channel, on(lba, two.offset), 1);
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::error::ChangeError;
 use super::super::info::Process;
 use super::super::jobs::{self, Job, JobKind};
 use super::super::settle::later;
-use super::super::state::{FaultReason, LegId, LegState};
+use super::super::state::{FaultReason, LegId};
 use super::{Command, Control, answer};
 use crate::split::Extent;
 
@@ -67,14 +67,6 @@ impl Control {
         };
         let mut held = None;
         if let Some(leg) = job.leg {
-            let is_filled = {
-                let status = self.array.status();
-                let at = status.legs.slot_of(leg);
-                at.is_none_or(|at| status.legs.slots()[at].state == LegState::InSync)
-            };
-            if is_filled {
-                return answer(Some(done), Err(ChangeError::NoJob));
-            }
             // Closed below.
             held = self.descs.remove(&leg);
             self.fault(&[leg], FaultReason::Asked).await;
