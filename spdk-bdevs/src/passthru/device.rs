@@ -6,7 +6,7 @@ use std::rc::Rc;
 use spdk_safe::bdev::{IoChannel, SharedDesc};
 use spdk_safe::error::{ChannelError, IoType};
 use spdk_safe::json::{Object, WriteError};
-use spdk_safe::module::{BlockDevice, Request};
+use spdk_safe::module::{Arrived, BlockDevice, ReadRequest, Request, WriteRequest};
 use spdk_safe::prelude::ReadWrite;
 
 /// A pass-through bdev. It keeps its base open and claimed for as long as it lives.
@@ -62,5 +62,20 @@ impl BlockDevice for Device {
 
     fn submit(&self, base: &Rc<IoChannel<ReadWrite>>, request: Request) {
         request.forward(base, |request, result| request.complete(result));
+    }
+
+    // As above. So they become a part of what SPDK calls: 25 instructions less, and no copy of the request.
+    #[inline(always)]
+    fn read(&self, base: &Rc<IoChannel<ReadWrite>>, read: Arrived<'_, ReadRequest>) {
+        let lba = read.lba();
+        let read = read.into_inner();
+        read.forward(base, lba, |read, result| read.complete(result));
+    }
+
+    #[inline(always)]
+    fn write(&self, base: &Rc<IoChannel<ReadWrite>>, write: Arrived<'_, WriteRequest>) {
+        let lba = write.lba();
+        let write = write.into_inner();
+        write.forward(base, lba, |write, result| write.complete(result));
     }
 }
