@@ -304,11 +304,14 @@ unsafe extern "C" fn submit_request_callback<D: BlockDevice>(
 
 /// Hands a READ or WRITE to the device, or has SPDK bring memory for it.
 ///
+/// A "C" function, as its caller is, so that SPDK's callback jumps here, and saves no registers: a read is 5 instructions
+/// less, a write 1 more.
+///
 /// # Safety
 ///
 /// As [`submit_request_callback`]; it is one.
-#[inline(always)]
-unsafe fn dispatch_plain<D: BlockDevice, const IS_READ: bool>(
+#[inline(never)]
+unsafe extern "C" fn dispatch_plain<D: BlockDevice, const IS_READ: bool>(
     ch: *mut spdk_sys::spdk_io_channel,
     io: NonNull<spdk_sys::spdk_bdev_io>,
 ) {
@@ -427,7 +430,7 @@ unsafe fn dispatch_memory<D: BlockDevice, const IS_READ: bool, const IS_PLAIN: b
 ///
 /// As [`submit_request_callback`].
 #[inline(never)]
-unsafe fn dispatch_other<D: BlockDevice>(
+unsafe extern "C" fn dispatch_other<D: BlockDevice>(
     ch: *mut spdk_sys::spdk_io_channel,
     bdev_io: *mut spdk_sys::spdk_bdev_io,
 ) {
