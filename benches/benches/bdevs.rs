@@ -21,10 +21,17 @@ const DEPTH: u32 = 32;
 
 /// What criterion's thread asks of SPDK's.
 enum Job {
-    /// Tears down what there is, and builds this.
-    Build(Base, Contender),
+    /// Tears down what there is, if it is another one, and builds this.
+    Build(Base, Contender, mpsc::Sender<()>),
     /// Has so many I/Os done.
     Run(Driver, u8, u64, mpsc::Sender<Duration>),
+}
+
+/// What there is.
+struct Built {
+    what: (Base, Contender),
+    legs: Legs,
+    stack: Stack,
 }
 
 /// A bar of a group: its name, what it runs on, and what the loop is made of.
@@ -71,8 +78,11 @@ fn main() -> ExitCode {
                 group.throughput(Throughput::Elements(1));
                 for (name, contender, driver) in bars.iter().filter(|bar| bar.1.is_there()) {
                     group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-                        let build = Job::Build(base, *contender);
+                        let (built, is_built) = mpsc::channel();
+                        let build = Job::Build(base, *contender, built);
                         let _ = sender.unbounded_send(build);
+                        // Criterion would take the time for that of I/Os, and run too few of them.
+                        let _ = is_built.recv();
                         bencher.iter_custom(|count| {
                             let (answer, answered) = mpsc::channel();
                             let run = Job::Run(*driver, reads, count, answer);
@@ -101,17 +111,21 @@ fn main() -> ExitCode {
 fn serve(mut jobs: jobs::UnboundedReceiver<Job>) -> Result<(), RigError> {
     let (app, dir) = app("bench-bdevs", &[])?;
     app.run(async |spdk| {
-        let mut built: Option<(Legs, Stack)> = None;
+        let mut built: Option<Built> = None;
         while let Some(job) = jobs.next().await {
             match job {
-                Job::Build(base, contender) => {
-                    tear_down(built.take()).await?;
-                    built = Some(build(&spdk, &dir, base, contender).await?);
+                Job::Build(base, contender, answer) => {
+                    let what = (base, contender);
+                    if built.as_ref().is_none_or(|built| built.what != what) {
+                        tear_down(built.take()).await?;
+                        built = Some(build(&spdk, &dir, what).await?);
+                    }
+                    let _ = answer.send(());
                 }
                 Job::Run(driver, reads, count, answer) => {
-                    if let Some((_, stack)) = &built {
+                    if let Some(built) = &built {
                         let load = load(reads, count);
-                        let done = drive(&spdk, stack.bdev(), &load, driver, &[]).await?;
+                        let done = drive(&spdk, built.stack.bdev(), &load, driver, &[]).await?;
                         let _ = answer.send(done.wall);
                     }
                 }
@@ -134,19 +148,14 @@ fn load(reads: u8, count: u64) -> Load {
     }
 }
 
-async fn build(
-    spdk: &Spdk,
-    dir: &TempDir,
-    base: Base,
-    contender: Contender,
-) -> Result<(Legs, Stack), RigError> {
-    let legs = Legs::new(spdk, dir, base, Mib(16)).await?;
-    let stack = legs.build(contender).await?;
-    Ok((legs, stack))
+async fn build(spdk: &Spdk, dir: &TempDir, what: (Base, Contender)) -> Result<Built, RigError> {
+    let legs = Legs::new(spdk, dir, what.0, Mib(16)).await?;
+    let stack = legs.build(what.1).await?;
+    Ok(Built { what, legs, stack })
 }
 
-async fn tear_down(built: Option<(Legs, Stack)>) -> Result<(), RigError> {
-    if let Some((legs, stack)) = built {
+async fn tear_down(built: Option<Built>) -> Result<(), RigError> {
+    if let Some(Built { legs, stack, .. }) = built {
         legs.tear_down(stack).await?;
         legs.delete().await?;
     }
