@@ -108,6 +108,8 @@ enum Does {
     Sends(u64),
     /// To the last one alone, as well.
     Routes(u64),
+    /// As well, with a closure.
+    Forwards(u64),
     Keeps,
     Drops,
     Panics,
@@ -150,6 +152,13 @@ impl BlockDevice for Device {
         match self.does {
             Does::Sends(off) => read.fan_out(waits(channel, off)),
             Does::Routes(off) => read.route(waits(channel, off)),
+            Does::Forwards(off) => {
+                let to = Lba(read.lba().0 + off);
+                read.forward(&channel.legs[1], to, move |read, result| {
+                    assert_ne!(off, LATE_BANG, "on purpose");
+                    read.complete(result);
+                });
+            }
             Does::Keeps => keep(channel, Request::Read(read.into_inner())),
             Does::Drops => drop(read),
             Does::Panics => panic!("on purpose, at {}", read.lba()),
@@ -160,6 +169,13 @@ impl BlockDevice for Device {
         match self.does {
             Does::Sends(off) => write.fan_out(waits(channel, off)),
             Does::Routes(off) => write.route(waits(channel, off)),
+            Does::Forwards(off) => {
+                let to = Lba(write.lba().0 + off);
+                write.forward(&channel.legs[1], to, move |write, result| {
+                    assert_ne!(off, LATE_BANG, "on purpose");
+                    write.complete(result);
+                });
+            }
             Does::Keeps => keep(channel, Request::Write(write.into_inner())),
             Does::Drops => drop(write),
             Does::Panics => panic!("on purpose, {} blocks", write.blocks()),
@@ -241,39 +257,46 @@ fn what_has_just_come_gets_to_all_legs_in_one_piece_and_in_several() {
 #[test]
 fn what_has_just_come_gets_to_one_leg_in_one_piece_and_in_several() {
     SPDK.run(async |spdk| {
-        let bdev = over(&spdk, "one", Does::Routes(2)).await;
-        let desc = BdevDesc::open(&spdk, "one").read_write().unwrap();
-        let ch = desc.channel().unwrap();
-        let ways = [
-            vec![vec![1_u8; 2048]],
-            vec![vec![2_u8; 700], vec![2_u8; 2048 - 700]],
-        ];
-        for (fill, data) in (1..).zip(ways) {
-            ch.write(Lba(4), data).await.0.unwrap();
-            for to in [
-                vec![vec![0_u8; 2048]],
-                vec![vec![0_u8; 1000], vec![0; 1048]],
-            ] {
-                let (result, buf) = ch.read(Lba(4), to).await;
-                result.unwrap();
-                assert_eq!(buf.concat(), [fill; 2048]);
-            }
-            for (leg, byte) in [("one0", 0), ("one1", fill)] {
-                let leg = BdevDesc::open(&spdk, leg).read_only().unwrap();
-                let (result, buf) = leg.channel().unwrap().read(Lba(6), vec![9_u8; 2048]).await;
-                result.unwrap();
-                assert_eq!(buf, [byte; 2048]);
-            }
+        for does in [Does::Routes(2), Does::Forwards(2)] {
+            to_one_leg(&spdk, does).await;
         }
-        drop((ch, desc));
-        end(&spdk, bdev, "one").await;
     });
+}
+
+/// It goes to `one1` alone, two blocks further.
+async fn to_one_leg(spdk: &Spdk, does: Does) {
+    let bdev = over(spdk, "one", does).await;
+    let desc = BdevDesc::open(spdk, "one").read_write().unwrap();
+    let ch = desc.channel().unwrap();
+    let ways = [
+        vec![vec![1_u8; 2048]],
+        vec![vec![2_u8; 700], vec![2_u8; 2048 - 700]],
+    ];
+    for (fill, data) in (1..).zip(ways) {
+        ch.write(Lba(4), data).await.0.unwrap();
+        for to in [
+            vec![vec![0_u8; 2048]],
+            vec![vec![0_u8; 1000], vec![0; 1048]],
+        ] {
+            let (result, buf) = ch.read(Lba(4), to).await;
+            result.unwrap();
+            assert_eq!(buf.concat(), [fill; 2048]);
+        }
+        for (leg, byte) in [("one0", 0), ("one1", fill)] {
+            let leg = BdevDesc::open(spdk, leg).read_only().unwrap();
+            let (result, buf) = leg.channel().unwrap().read(Lba(6), vec![9_u8; 2048]).await;
+            result.unwrap();
+            assert_eq!(buf, [byte; 2048]);
+        }
+    }
+    drop((ch, desc));
+    end(spdk, bdev, "one").await;
 }
 
 #[test]
 fn m10_i7_more_than_there_is_memory_for_waits_and_goes_on() {
     SPDK.run(async |spdk| {
-        for does in [Does::Sends(0), Does::Routes(0)] {
+        for does in [Does::Sends(0), Does::Routes(0), Does::Forwards(0)] {
             let bdev = over(&spdk, "many", does).await;
             let desc = BdevDesc::open(&spdk, "many").read_write().unwrap();
             let ch = desc.channel().unwrap();
@@ -294,8 +317,13 @@ fn m10_i7_more_than_there_is_memory_for_waits_and_goes_on() {
 #[test]
 fn t13_a_panic_of_what_says_where_it_goes_or_is_told_of_its_end_fails_the_request_once() {
     SPDK.run(async |spdk| {
-        for off in [BANG, LATE_BANG] {
-            let bdev = over(&spdk, "bang", Does::Routes(off)).await;
+        // A forwarded request keeps no state that could be dropped.
+        for (does, states) in [
+            (Does::Routes(BANG), 2),
+            (Does::Routes(LATE_BANG), 2),
+            (Does::Forwards(LATE_BANG), 0),
+        ] {
+            let bdev = over(&spdk, "bang", does).await;
             let desc = BdevDesc::open(&spdk, "bang").read_write().unwrap();
             let ch = desc.channel().unwrap();
             let dropped = DROPPED.load(Ordering::Relaxed);
@@ -306,7 +334,7 @@ fn t13_a_panic_of_what_says_where_it_goes_or_is_told_of_its_end_fails_the_reques
             );
             let (read, _) = ch.read(Lba(0), buf).await;
             assert!(matches!(read, Err(IoError::Failed { .. })), "{read:?}");
-            assert_eq!(DROPPED.load(Ordering::Relaxed) - dropped, 2);
+            assert_eq!(DROPPED.load(Ordering::Relaxed) - dropped, states);
             drop((ch, desc));
             end(&spdk, bdev, "bang").await;
         }
@@ -320,6 +348,7 @@ fn who_waits_is_asked_whether_all_is_well_only_if_each_child_ended_well() {
         let bad = over(&spdk, "bad", Does::Sends(60)).await;
         let one_good = over(&spdk, "one_good", Does::Routes(0)).await;
         let one_bad = over(&spdk, "one_bad", Does::Routes(60)).await;
+        let sent_bad = over(&spdk, "sent_bad", Does::Forwards(60)).await;
         let run = async |name: &str| {
             let desc = BdevDesc::open(&spdk, name).read_write().unwrap();
             let ch = desc.channel().unwrap();
@@ -335,10 +364,12 @@ fn who_waits_is_asked_whether_all_is_well_only_if_each_child_ended_well() {
         assert_eq!(run("bad").await, (false, false, 0, 2));
         assert_eq!(run("one_good").await, (true, true, 2, 0));
         assert_eq!(run("one_bad").await, (false, false, 0, 2));
+        assert_eq!(run("sent_bad").await, (false, false, 0, 0));
         end(&spdk, good, "good").await;
         end(&spdk, bad, "bad").await;
         end(&spdk, one_good, "one_good").await;
         end(&spdk, one_bad, "one_bad").await;
+        end(&spdk, sent_bad, "sent_bad").await;
     });
 }
 

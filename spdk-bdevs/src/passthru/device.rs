@@ -68,14 +68,12 @@ impl BlockDevice for Device {
     #[inline(always)]
     fn read(&self, base: &Rc<IoChannel<ReadWrite>>, read: Arrived<'_, ReadRequest>) {
         let lba = read.lba();
-        let read = read.into_inner();
         read.forward(base, lba, |read, result| read.complete(result));
     }
 
     #[inline(always)]
     fn write(&self, base: &Rc<IoChannel<ReadWrite>>, write: Arrived<'_, WriteRequest>) {
         let lba = write.lba();
-        let write = write.into_inner();
         write.forward(base, lba, |write, result| write.complete(result));
     }
 }

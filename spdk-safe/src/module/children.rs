@@ -214,6 +214,19 @@ where
     F: FnOnce(R, Result<(), IoError>) + 'static,
 {
     let at = put(request, done);
+    forward_put::<R, F>(at, below, child, part);
+}
+
+/// The same, with both in the request's context at `at`.
+#[inline(always)]
+pub(super) fn forward_put<R: Parent, F>(
+    at: NonNull<RequestContext>,
+    below: Below<'_>,
+    child: Child,
+    part: Part,
+) where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
     // SAFETY: the request is in its own context, and not completed before its end is told.
     let context = unsafe { at.as_ref() };
     let sent = below.is_here(context.home())
@@ -361,7 +374,7 @@ pub(super) fn long(
 /// # Safety
 ///
 /// SPDK calls this exactly once for a child that `forward` sent, on its thread; `arg` is the context of its request.
-unsafe extern "C" fn forward_done_callback<R: Parent, F>(
+pub(super) unsafe extern "C" fn forward_done_callback<R: Parent, F>(
     bdev_io: *mut spdk_sys::spdk_bdev_io,
     success: bool,
     arg: *mut c_void,

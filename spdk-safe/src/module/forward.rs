@@ -1,12 +1,20 @@
 //! The whole of a request, done by one I/O below.
 
-use super::children::{Part, forward, forward_abort};
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use super::children::{
+    Parent, Part, forward, forward_abort, forward_done_callback, forward_put, put, unsend,
+};
+use super::context::{ONLY, RequestContext};
+use super::fan_out::Known;
 use super::request::{RangeRequest, ReadRequest, Request, ResetRequest, WriteRequest};
 use super::special::{
     AbortRequest, CompareRequest, CopyRequest, ZcopyEndRequest, ZcopyStartRequest,
 };
 use crate::bdev::{Below, Child, DescMode, IoChannel, Writable};
 use crate::error::{IoError, IoType};
+use crate::inside;
 use crate::units::{Blocks, Lba};
 
 /// A child that does `io` on as many blocks, or bytes, as its request.
@@ -17,6 +25,61 @@ pub(super) fn child(io: IoType, lba: Lba, blocks: Blocks) -> Child {
         blocks,
         other: 0,
     }
+}
+
+/// One child for the whole of a read or write that has just come, and `done` for its end: what is `known` of it is not asked
+/// again.
+///
+/// # Safety
+///
+/// `known` is true of it, as long as this runs. `IS_READ` says what it is; if that is a write, the descriptor is writable.
+#[inline(always)]
+pub(super) unsafe fn forward_known<R: Parent, F, const IS_READ: bool>(
+    request: R,
+    known: Known,
+    below: Below<'_>,
+    lba: Lba,
+    blocks: Blocks,
+    done: F,
+) where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    let at = put(request, done);
+    let Known { base, key, depth } = known;
+    if inside::depth() == depth && below.takes_whole(base, key) {
+        // SAFETY: the request is in its own context, and not completed before its end is told.
+        let context = unsafe { at.as_ref() };
+        // Set first: some errors complete inside the call (B-71).
+        context.children[ONLY].set(MaybeUninit::new(below.begin()));
+        let done = forward_done_callback::<R, F>;
+        // SAFETY: `known` is true, so the channel's thread is current, and the memory is as long as the request, which is
+        // not completed before `done` was called. Of the descriptor by this function's contract.
+        let is_sent =
+            unsafe { below.send_whole::<IS_READ>(base, lba, blocks, done, at.as_ptr().cast()) };
+        if is_sent {
+            // It may have ended, and the request with it.
+            return;
+        }
+        // SAFETY: put there above, and SPDK did not take it.
+        unsafe { unsend(context, ONLY) };
+    }
+    forward_slowly::<R, F, IS_READ>(at, below, lba);
+}
+
+/// The same, where not all is plain.
+#[cold]
+#[inline(never)]
+fn forward_slowly<R: Parent, F, const IS_READ: bool>(
+    at: NonNull<RequestContext>,
+    below: Below<'_>,
+    lba: Lba,
+) where
+    F: FnOnce(R, Result<(), IoError>) + 'static,
+{
+    // SAFETY: the request is in its own context, and not completed before its end is told.
+    let part = unsafe { at.as_ref() }.whole();
+    let io = if IS_READ { IoType::Read } else { IoType::Write };
+    forward_put::<R, F>(at, below, child(io, lba, Blocks(0)), part);
 }
 
 impl ReadRequest {
