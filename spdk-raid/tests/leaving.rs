@@ -204,3 +204,45 @@ fn a_thread_that_gets_no_channel_to_a_new_base_tries_again_and_nothing_is_faulte
         b.delete().await.unwrap();
     });
 }
+
+#[test]
+fn s3_a_write_that_only_a_faulted_base_has_fails_when_the_last_one_is_gone() {
+    SPDK.run(async |spdk| {
+        let (a, b) = (disk(&spdk, "last0").await, disk(&spdk, "last1-below").await);
+        let base = BdevDesc::open(&spdk, "last1-below").read_write().unwrap();
+        let base = base.claim(&MOODY).unwrap().share();
+        let moody = BlockDeviceBuilder::new("last1")
+            .blocks(Blocks(BLOCKS))
+            .register(&spdk, &MOODY, Moody { base })
+            .unwrap();
+        let md = array(&spdk, "last", &["last0", "last1"]).await;
+        let desc = BdevDesc::open(&spdk, "last").read_write().unwrap();
+        let ch = desc.channel().unwrap();
+        // The first base has it, the second one waits.
+        b.set_faults([hold()]);
+        let mut write = Box::pin(ch.write(Lba(0), vec![7_u8; 512]));
+        assert!(begin(write.as_mut()).is_pending());
+        until("held", || b.held() == 1).await;
+        let first = BdevDesc::open(&spdk, "last0").read_only().unwrap();
+        let (read, block) = first.channel().unwrap().read(Lba(0), vec![0_u8; 512]).await;
+        read.unwrap();
+        assert_eq!(block, [7; 512]);
+        first.close().await;
+        // The first one fails another write, and is not used any more.
+        a.set_faults([Fault::new(Action::Fail).io(IoType::Write)]);
+        ch.write(Lba(9), vec![8_u8; 512]).await.0.unwrap();
+        assert_eq!(md.info().state, ArrayState::Degraded);
+        // The second one goes, with what it has.
+        let mut gone = Box::pin(moody.unregister());
+        assert!(begin(gone.as_mut()).is_pending());
+        until("failed", || md.info().state == ArrayState::Failed).await;
+        b.let_go();
+        write.await.0.unwrap_err();
+        drop(ch);
+        desc.close().await;
+        gone.await;
+        until("away", || Raid1::find("last").is_none()).await;
+        a.delete().await.unwrap();
+        b.delete().await.unwrap();
+    });
+}

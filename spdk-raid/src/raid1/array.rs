@@ -264,7 +264,7 @@ impl Array {
             match visit.await {
                 // A thread's ring is full: it empties.
                 Err(ForEachError::NoRoom { .. }) => spdk_exec::yield_now().await,
-                // One that was moved by somebody runs no I/O of ours any more.
+                // One that was moved by somebody runs no I/O of ours any more; the others have looked.
                 Ok(_) | Err(_) => return,
             }
         }

@@ -72,6 +72,10 @@ pub(super) async fn pass(array: &Array, copier: &mut Copier) {
         let mut what = what;
         let mut answers = Vec::with_capacity(parts.len());
         for Part { leg, lba, blocks } in parts {
+            // Its thread exits, so that it has failed, and others may write there.
+            if done.is_canceled() {
+                break;
+            }
             let (answer, back) = copier.carry_out(&leg, lba, blocks, what).await;
             answers.push(answer);
             what = back;

@@ -106,8 +106,8 @@ pub enum ForEachError<E> {
         /// The device.
         device: String,
     },
-    /// A channel's SPDK thread was moved to another OS thread, where its context can't be touched. Get channels on
-    /// threads that are bound to a core.
+    /// A channel's SPDK thread was moved to another OS thread, where its context can't be touched. All others
+    /// were looked at. Get channels on threads that are bound to a core.
     #[error(
         "a channel of device {device:?} stayed behind when its SPDK thread was moved to another OS thread"
     )]

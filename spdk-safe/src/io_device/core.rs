@@ -313,8 +313,9 @@ impl<D: IoDevice> Core<D> {
         }
         if !here {
             // The thread was moved to another OS thread, and the context need not be `Send`.
-            if let Some(visitor) = visitor {
-                visitor.end(&self.name, End::Moved);
+            if let Some(mut visitor) = visitor {
+                visitor.pass_by();
+                self.forward(visitor);
             }
             if revoked {
                 crate::log::error(super::channel::MOVED);

@@ -30,6 +30,7 @@ impl<E: Send + 'static> ForEachChannel<E> {
             closure,
             last: None,
             visited: 0,
+            has_passed_by: false,
             failed: None,
             answer: Arc::clone(&answer),
         });
@@ -104,8 +105,6 @@ pub(super) enum End {
     Seen,
     /// `visit` said so.
     Stopped,
-    /// A channel's thread was moved to another OS thread.
-    Moved,
     /// SPDK had no room for a message.
     NoRoom,
     /// The app has ended, and the device with it.
@@ -119,6 +118,8 @@ pub(super) trait Visit<C>: Send {
     fn set_last(&mut self, id: u64);
     /// Looks at a channel, on its thread. Whether it wants to see more.
     fn visit(&mut self, channel: &C) -> bool;
+    /// A channel can't be looked at: its thread was moved to another OS thread. It goes on to the others.
+    fn pass_by(&mut self);
     /// Tells whoever waits.
     fn end(self: Box<Self>, device: &str, end: End);
 }
@@ -127,6 +128,8 @@ struct Tour<F, E> {
     closure: F,
     last: Option<u64>,
     visited: usize,
+    /// It passed by a channel.
+    has_passed_by: bool,
     failed: Option<Failed<E>>,
     answer: Arc<Answer<E>>,
 }
@@ -184,13 +187,19 @@ where
         false
     }
 
+    fn pass_by(&mut self) {
+        self.has_passed_by = true;
+    }
+
     fn end(mut self: Box<Self>, device: &str, end: End) {
         let device = device.to_owned();
         let result = match (self.failed.take(), end) {
             (Some(Failed::Stopped(error)), _) => Err(ForEachError::Stopped(error)),
             (Some(Failed::Panicked), _) => Err(ForEachError::Panicked { device }),
+            (None, End::Seen | End::Stopped) if self.has_passed_by => {
+                Err(ForEachError::Moved { device })
+            }
             (None, End::Seen | End::Stopped) => Ok(self.visited),
-            (None, End::Moved) => Err(ForEachError::Moved { device }),
             (None, End::NoRoom) => Err(ForEachError::NoRoom { device }),
             (None, End::Over) => Err(ForEachError::Unregistered { device }),
         };

@@ -42,7 +42,7 @@ impl Control {
             if !self.is_recorded {
                 self.record().await;
             }
-            return all && self.is_recorded;
+            return all && self.is_recorded && self.has_data();
         }
         self.record().await;
         self.publish_legs().await;
@@ -56,7 +56,13 @@ impl Control {
             );
             self.unregister();
         }
-        all && self.is_recorded
+        all && self.is_recorded && self.has_data()
+    }
+
+    /// Whether a leg has what the others missed. The last one can be gone too, and what a leg was written that was faulted
+    /// before that counts for nothing: who comes back is the last one.
+    fn has_data(&self) -> bool {
+        self.array.status().legs.in_sync() != 0
     }
 
     pub(super) async fn remove(

@@ -426,21 +426,22 @@ impl<C: IoData> Flight<C> {
         }
         op.detached.set(false);
         // SAFETY: by the type invariant a `C` is there; SPDK does not have its memory yet, and nobody else uses it.
-        let data = unsafe { op.payload.get::<C>() };
-        let is_plain = submit_plain(self.slot, op, channel, data.only(op.io.get()), done);
-        if !is_plain {
-            self.start_long(channel, data);
+        let only = unsafe { op.payload.get::<C>() }.only(op.io.get());
+        if !submit_plain(self.slot, op, channel, only, done) {
+            self.start_long(channel);
         }
     }
 
     /// The same, for what is no plain read or write.
     #[cold]
-    fn start_long(&self, channel: &ChannelCore, data: &mut C) {
+    fn start_long(&self, channel: &ChannelCore) {
         let op = self.op();
         // SAFETY: the slot is new, so SPDK has no pointer to the array.
         let iovs = unsafe { &mut *op.iovs.get() };
         let mut laid = Laid::new(iovs);
-        data.lay_out(op.io.get(), &mut laid);
+        // Not borrowed any longer: the operation may end below, and the step of a loop has it.
+        // SAFETY: as in `start`.
+        unsafe { op.payload.get::<C>() }.lay_out(op.io.get(), &mut laid);
         if let Err(error) = start_other(self.slot, channel, &mut laid) {
             op.refuse(error);
         }
