@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::FutureExt;
@@ -16,7 +16,7 @@ use super::control::Command;
 use super::counters::Counters;
 use super::info::Process;
 use super::jobs::{Job, JobKind};
-use super::lane::{Lane, Lanes};
+use super::lane::{Lane, Lanes, Later};
 use super::layout::Layout;
 use super::options::Options;
 use super::snapshot::Published;
@@ -45,8 +45,30 @@ pub(super) struct Array {
     pub(super) lanes: OnceLock<SharedIoDevice<Lanes>>,
     pub(super) resets: Resets,
     pub(super) users: Users,
+    pub(super) leaving: Leaving,
     control: mpsc::UnboundedSender<Command>,
     status: Mutex<Status>,
+}
+
+/// Threads that have exited, or are about to, with I/O in flight.
+#[derive(Default)]
+pub(super) struct Leaving(Mutex<Vec<Weak<Later>>>);
+
+impl Leaving {
+    /// Another one.
+    pub(super) fn add(&self) -> Arc<Later> {
+        let later = Arc::default();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() != 0);
+        all.push(Arc::downgrade(&later));
+        later
+    }
+
+    /// A lock waits for them.
+    pub(super) fn wait(&self, lock: &Arc<oneshot::Sender<Infallible>>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|later| later.upgrade().map(|later| later.wait(lock)).is_some());
+    }
 }
 
 /// RESETs of users, which abort also what jobs have under way.
@@ -165,6 +187,7 @@ impl Array {
             lanes: OnceLock::new(),
             resets: Resets::default(),
             users: Users::default(),
+            leaving: Leaving::default(),
             control,
             status: Mutex::new(status),
         }

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_channel::oneshot;
 use spdk_safe::bdev::IoChannel;
@@ -218,8 +218,11 @@ impl Lane {
             resets: old.resets,
             next: RefCell::new(None),
             before: RefCell::default(),
+            later: RefCell::default(),
         });
         old.replaced_by(&next);
+        // Before the lane is not seen any more.
+        *old.later.borrow_mut() = Some(old.array.leaving.add());
         self.show(next);
         drop(old);
         self.abort_parked();
@@ -250,6 +253,20 @@ pub(super) struct View {
     /// Once it was replaced: by whom, and the locks that came then.
     next: RefCell<Option<Rc<View>>>,
     before: RefCell<Vec<Arc<oneshot::Sender<Infallible>>>>,
+    /// If it was its thread's last one: locks that come later.
+    later: RefCell<Option<Arc<Later>>>,
+}
+
+/// The locks that came when a thread's lane was gone, and wait for what the thread still has in flight.
+#[derive(Default)]
+pub(super) struct Later(Mutex<Vec<Arc<oneshot::Sender<Infallible>>>>);
+
+impl Later {
+    /// A lock has come.
+    pub(super) fn wait(&self, lock: &Arc<oneshot::Sender<Infallible>>) {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.push(Arc::clone(lock));
+    }
 }
 
 /// Of a view that is plain: two legs, of which the one reads that has less to do; or the only reader, twice.
@@ -371,6 +388,7 @@ impl View {
             resets,
             next: RefCell::new(None),
             before: RefCell::default(),
+            later: RefCell::default(),
         })
     }
 

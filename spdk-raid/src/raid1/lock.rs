@@ -99,6 +99,8 @@ impl RangeLock {
             id,
         };
         array.pass().await;
+        // The lanes of threads that exit did not see it; what they have in flight keeps their last view.
+        array.leaving.wait(&before);
         lock
     }
 

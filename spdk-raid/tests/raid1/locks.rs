@@ -1,12 +1,19 @@
 //! Range locks, and requests that outlive what is published.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use spdk_bdevs::ramdisk::{Action, Fault};
+use spdk_raid::raid1::Raid1;
 use spdk_raid::raid1::state::{FaultReason, LegState};
+use spdk_safe::bdev::{DelayBdev, Latency};
 use spdk_safe::prelude::*;
 
 use super::SPDK;
-use super::common::{BLOCKS, Md, WINDOW, begin, fail, hold, write};
+use super::common::{BLOCKS, Md, WINDOW, begin, disk, fail, hold, options, write};
 
 #[test]
 fn a_request_outlives_a_hundred_thousand_changes() {
@@ -276,6 +283,77 @@ fn a_thread_exits_while_a_write_that_all_legs_failed_is_being_settled() {
             // It looks whether they are equal.
             assert_eq!(t.in_sync(), 2);
             t.end().await;
+        }
+    });
+}
+
+#[test]
+fn a_lock_waits_for_what_a_thread_that_exits_has_in_flight() {
+    SPDK.run(async |spdk| {
+        // A leg which goes on while its thread exits, and does the writes of others at once.
+        let disks = vec![disk(&spdk, "leaves0").await, disk(&spdk, "below").await];
+        let slow = DelayBdev::builder("slow", "below");
+        slow.create(&spdk).await.unwrap();
+        let set = |latency| {
+            for which in [Latency::AverageWrite, Latency::P99Write] {
+                DelayBdev::set_latency(&spdk, "slow", which, latency).unwrap();
+            }
+        };
+        let builder = Raid1::builder("leaves").options(options());
+        let builder = builder.base("leaves0").base("slow").missing();
+        let mut t = Md::over(&spdk, builder, "leaves", disks).await;
+        t.write(0, BLOCKS, 1).await.unwrap();
+        let thread = Thread::builder("leaves").create(&spdk).await.unwrap();
+        let shared = t.desc.share();
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let begun = Arc::clone(&has_begun);
+        let takes = Duration::from_secs(1);
+        set(takes);
+        let start = Instant::now();
+        let task = thread.handle().spawn(move || async move {
+            let ch = shared.channel().unwrap();
+            drop(shared);
+            let write = write(&ch, 0, 8, 2);
+            let mut write = std::pin::pin!(write);
+            assert!((&mut write).now_or_never().is_none());
+            begun.store(true, Ordering::Relaxed);
+            let _ = write.await;
+        });
+        drop(task.await.unwrap());
+        t.until("under way", |_| has_begun.load(Ordering::Relaxed))
+            .await;
+        let exit = begin(async move {
+            thread.exit().await;
+            Ok(())
+        });
+        for _ in 0..1000 {
+            spdk_safe::app::yield_now().await;
+        }
+        // It has no lane any more, but what it wrote is still under way.
+        t.add().await;
+        while !exit.is_done() {
+            let locks = t.md.info().counters.locks;
+            // It can't have ended earlier.
+            assert!(locks == 0 || start.elapsed() >= takes);
+            spdk_safe::app::yield_now().await;
+        }
+        exit.end().await.unwrap();
+        set(Duration::ZERO);
+        t.until("filled", |t| t.in_sync() == 3).await;
+        assert_eq!(t.leg(2).await[..8], [2; 8]);
+        let Md {
+            md,
+            disks,
+            desc,
+            ch,
+            ..
+        } = t;
+        drop(ch);
+        desc.close().await;
+        md.delete().await;
+        DelayBdev::delete(&spdk, "slow").await.unwrap();
+        for disk in disks {
+            disk.delete().await.unwrap();
         }
     });
 }
