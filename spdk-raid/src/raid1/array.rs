@@ -66,8 +66,14 @@ impl Leaving {
 
     /// A lock waits for them.
     pub(super) fn wait(&self, lock: &Arc<oneshot::Sender<Infallible>>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|later| later.upgrade().map(|later| later.wait(lock)).is_some());
+        let all: Vec<_> = {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
+        // With nothing locked: one that goes meanwhile wakes who waits.
+        for later in all {
+            later.wait(lock);
+        }
     }
 }
 

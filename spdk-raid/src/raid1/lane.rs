@@ -265,6 +265,8 @@ impl Later {
     /// A lock has come.
     pub(super) fn wait(&self, lock: &Arc<oneshot::Sender<Infallible>>) {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not those that were let go of meanwhile.
+        locks.retain(|known| !known.is_canceled());
         locks.push(Arc::clone(lock));
     }
 }

@@ -214,12 +214,18 @@ where
     F: FnOnce(R, Result<(), IoError>) + 'static,
 {
     let at = put(request, done);
-    forward_put::<R, F>(at, below, child, part);
+    // SAFETY: both were put there, and nothing is sent yet.
+    unsafe { forward_put::<R, F>(at, below, child, part) };
 }
 
-/// The same, with both in the request's context at `at`.
+/// The same, with both in the request's context.
+///
+/// # Safety
+///
+/// An `R` and an `F` are in the room of the request at `at`, and it has no child. That the descriptor is writable is in the
+/// types of the callers.
 #[inline(always)]
-pub(super) fn forward_put<R: Parent, F>(
+pub(super) unsafe fn forward_put<R: Parent, F>(
     at: NonNull<RequestContext>,
     below: Below<'_>,
     child: Child,
@@ -227,7 +233,7 @@ pub(super) fn forward_put<R: Parent, F>(
 ) where
     F: FnOnce(R, Result<(), IoError>) + 'static,
 {
-    // SAFETY: the request is in its own context, and not completed before its end is told.
+    // SAFETY: by this function's contract the request is in its own context, and not completed before its end is told.
     let context = unsafe { at.as_ref() };
     let sent = below.is_here(context.home())
         && match context.memory(part, true) {

@@ -63,23 +63,30 @@ pub(super) unsafe fn forward_known<R: Parent, F, const IS_READ: bool>(
         // SAFETY: put there above, and SPDK did not take it.
         unsafe { unsend(context, ONLY) };
     }
-    forward_slowly::<R, F, IS_READ>(at, below, lba);
+    // SAFETY: both were put there; SPDK has no child of it; the descriptor is as `IS_READ` needs it.
+    unsafe { forward_slowly::<R, F, IS_READ>(at, below, lba) };
 }
 
 /// The same, where not all is plain.
+///
+/// # Safety
+///
+/// An `R` and an `F` are in the room of the request at `at`, and it has no child. If it is no read, the descriptor is
+/// writable.
 #[cold]
 #[inline(never)]
-fn forward_slowly<R: Parent, F, const IS_READ: bool>(
+unsafe fn forward_slowly<R: Parent, F, const IS_READ: bool>(
     at: NonNull<RequestContext>,
     below: Below<'_>,
     lba: Lba,
 ) where
     F: FnOnce(R, Result<(), IoError>) + 'static,
 {
-    // SAFETY: the request is in its own context, and not completed before its end is told.
+    // SAFETY: by this function's contract the request is in its own context.
     let part = unsafe { at.as_ref() }.whole();
     let io = if IS_READ { IoType::Read } else { IoType::Write };
-    forward_put::<R, F>(at, below, child(io, lba, Blocks(0)), part);
+    // SAFETY: by this function's contract.
+    unsafe { forward_put::<R, F>(at, below, child(io, lba, Blocks(0)), part) };
 }
 
 impl ReadRequest {

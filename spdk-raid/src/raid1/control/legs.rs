@@ -59,8 +59,8 @@ impl Control {
         all && self.is_recorded && self.has_data()
     }
 
-    /// Whether a leg has what the others missed. The last one can be gone too, and what a leg was written that was faulted
-    /// before that counts for nothing: who comes back is the last one.
+    /// Whether a leg in sync is left. If not, what is only on a leg that was faulted before is on none: the array comes back
+    /// from the leg that went last.
     fn has_data(&self) -> bool {
         self.array.status().legs.in_sync() != 0
     }
